@@ -1,0 +1,134 @@
+"""The recipe: what was asked for, as a frozen tree of plain values. `None` means "the task decides"; a run keeps the resolved tree."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Share = float | str
+
+
+class Node(BaseModel):
+    """Every part of a recipe: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Split(Node):
+    """How rows get their side. A share is cut by Danlu; a path names a file that is that side whole."""
+
+    by: Literal["stratified", "random", "group", "time", "given"] | None = Field(
+        None, description="How sides are chosen; by default the data's own split where it has one, else stratified"
+    )
+    column: str | None = Field(None, description="The column that holds the group, the time, or the side itself (by: given)")
+    train: str | None = Field(None, description="A file or folder of training rows")
+    validation: Share | None = Field(None, description="Share of rows held back for choosing, or a file; 0 for none")
+    test: Share | None = Field(None, description="Share of rows held back for the final score, or a file; 0 for none")
+
+    @field_validator("validation", "test")
+    @classmethod
+    def _share(cls, value: Share | None) -> Share | None:
+        if isinstance(value, float) and not 0 <= value < 1:
+            raise ValueError("a share is at least 0 and below 1")
+        return value
+
+
+class Data(Node):
+    """Where the rows are and what they mean."""
+
+    path: str | list[str] | None = Field(None, description="File, folder or archive, or a list of files")
+    columns: dict[str, str | list[str]] = Field(
+        default_factory=dict, description="Field to column name(s); several text columns are joined. Guessed where left out"
+    )
+    header: bool | None = Field(None, description="Whether tables begin with a line of column names; guessed where left out")
+    split: Split = Field(default_factory=Split, description="How rows get their side: train, validation or test")
+    augment: list[str] | None = Field(None, description="Steps of augmentation while training; the task's own by default, [] for none")
+
+
+class Adapt(Node):
+    """Which part of pretrained weights is trained."""
+
+    method: Literal["full", "head", "last", "lora"] = Field("full", description="All of it, a new head, the last layers, or low-rank adapters")
+    layers: int = Field(2, ge=1, description="How many of the last layers are trained (method: last)")
+    rank: int = Field(8, ge=1, le=1024, description="Rank of the adapter (method: lora)")
+
+
+class Model(Node):
+    """Weights to start from, or an architecture to start without any."""
+
+    pretrained: str | None = Field(None, description="A transformers folder, a hub id, or a Danlu bundle or run")
+    architecture: str | None = Field(None, description="An architecture by name (danlu models lists them), or module:Class")
+    size: Literal["small", "base"] = Field("small", description="The size of an architecture from scratch")
+    adapt: Adapt = Field(default_factory=Adapt, description="Which part of pretrained weights is trained")
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Model:
+        if self.pretrained and self.architecture:
+            raise ValueError("pretrained and architecture exclude each other")
+        return self
+
+
+class Optimizer(Node):
+    name: Literal["adamw", "sgd"] | None = Field(None, description="The optimizer")
+    lr: float | None = Field(None, gt=0, lt=100, description="Peak learning rate")
+    weight_decay: float | None = Field(None, ge=0, le=10, description="Decoupled weight decay; none on norms and biases")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum, with Nesterov (sgd)")
+
+
+class Schedule(Node):
+    name: Literal["cosine", "linear", "constant"] = Field("cosine", description="How the learning rate falls after warm-up")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the learning rate rises from 0")
+
+
+class EarlyStopping(Node):
+    metric: str | None = Field(None, description="The validation metric that chooses the best weights; the task's own by default")
+    patience: int | None = Field(None, ge=0, description="Evaluations without a better metric before stopping; 0 never stops early")
+
+
+class Save(Node):
+    every: float = Field(30, gt=0, description="How often a checkpoint is written")
+    unit: Literal["seconds", "steps", "epochs"] = Field("seconds", description="What `every` counts")
+
+
+class Train(Node):
+    """How the weights are found."""
+
+    epochs: int | None = Field(None, ge=1, le=100_000, description="Passes over the training rows")
+    batch_size: int | None = Field(None, ge=1, le=1_000_000, description="Rows in an optimizer step")
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="The optimizer and its settings")
+    schedule: Schedule = Field(default_factory=Schedule, description="The learning rate over time")
+    early_stopping: EarlyStopping = Field(default_factory=EarlyStopping, description="When to stop and which weights to keep")
+    clip_norm: float | None = Field(1.0, gt=0, description="Largest norm of the gradient; null for no clipping")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="Number format of the forward pass")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where tensors live: auto, cpu, cuda")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; all cores by default")
+    save: Save = Field(default_factory=Save, description="How often a checkpoint is written")
+    listeners: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
+        default_factory=lambda: ["tensorboard"], description="Who else hears of events"
+    )
+
+
+class Recipe(Node):
+    """A recipe turns rows into a bundle."""
+
+    task: str | dict[str, Any] = Field(description="The task's name, or {name: ..., its own options}")
+    data: Data = Field(description="Where the rows are and what they mean")
+    model: Model = Field(default_factory=Model, description="Weights to start from, or an architecture")
+    train: Train = Field(default_factory=Train, description="How the weights are found")
+    seed: int = Field(0, ge=0, lt=2**31, description="Every random draw follows from it")
+
+    @field_validator("task")
+    @classmethod
+    def _named(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if isinstance(value, dict) and not isinstance(value.get("name"), str):
+            raise ValueError("a task needs a name")
+        return value
+
+    @property
+    def task_name(self) -> str:
+        return self.task if isinstance(self.task, str) else self.task["name"]
+
+    @property
+    def task_options(self) -> dict[str, Any]:
+        return {} if isinstance(self.task, str) else {k: v for k, v in self.task.items() if k != "name"}

@@ -1,0 +1,57 @@
+"""What every architecture is: a module that takes a batch of tensors, names its stages and knows its names on disk."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class Model(nn.Module):
+    """An architecture. `forward` takes a dict of tensors with a first axis B and gives logits [B, C] in evaluation order of rows."""
+
+    @abstractmethod
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits [B, C]. In evaluation mode the answer for a row does not depend on the other rows of the batch."""
+
+    @abstractmethod
+    def stages(self) -> list[nn.Module]:
+        """The model from input to output as modules that hold all its parameters; the last one is the head, the layers that depend on the labels."""
+
+    @property
+    def head(self) -> nn.Module:
+        return self.stages()[-1]
+
+    def weights(self) -> dict[str, Tensor]:
+        """All tensors by their name on disk."""
+        return self.state_dict()
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take tensors by their name on disk; a missing, extra or misshapen one is a RuntimeError that names it."""
+        self.load_state_dict(weights, strict=True)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """All parameters, trained or not."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def transplant(body: Model, donor: dict[str, Tensor]) -> list[str]:
+    """Copy every tensor of `donor` (by name on disk) that is not part of the head; the names that were copied. Mismatch: RuntimeError."""
+    head = {id(t) for t in [*body.head.parameters(), *body.head.buffers()]}
+    own = {name: tensor for name, tensor in body.weights().items()}
+    in_head = {name for name, tensor in own.items() if _is_any(tensor, head, body)}
+    wanted = [name for name in own if name not in in_head]
+    missing = [name for name in wanted if name not in donor or donor[name].shape != own[name].shape]
+    if missing:
+        raise RuntimeError(", ".join(missing[:3]))
+    with torch.no_grad():
+        for name in wanted:
+            own[name].copy_(donor[name])
+    return wanted
+
+
+def _is_any(tensor: Tensor, ids: set[int], body: nn.Module) -> bool:
+    """Whether a state-dict tensor shares memory with one of the modules' tensors named by id."""
+    return any(tensor.data_ptr() == t.data_ptr() for t in [*body.parameters(), *body.buffers()] if id(t) in ids and t.numel())
