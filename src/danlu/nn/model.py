@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 class Model(nn.Module):
     """An architecture. `forward` takes a dict of tensors with a first axis B and gives logits [B, C] in evaluation order of rows."""
 
+    sizes: ClassVar[tuple[str, ...]] = ("small", "base")
+
     @abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits [B, C]. In evaluation mode the answer for a row does not depend on the other rows of the batch."""
@@ -18,6 +21,16 @@ class Model(nn.Module):
     @abstractmethod
     def stages(self) -> list[nn.Module]:
         """The model from input to output as modules that hold all its parameters; the last one is the head, the layers that depend on the labels."""
+
+    @classmethod
+    @abstractmethod
+    def example_facts(cls) -> dict[str, Any]:
+        """Facts of a nominal configuration: `cls(classes, size, **example_facts())` is what `danlu models` counts and the tests build."""
+
+    @classmethod
+    @abstractmethod
+    def example_batch(cls, n: int) -> dict[str, Tensor]:
+        """Inputs of `n` rows that fit `example_facts`, all different, of unequal length where lengths may differ; the same at every call."""
 
     @property
     def head(self) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 ARCHITECTURES: dict[str, dict[str, str]] = {
     "text": {},
@@ -15,3 +16,23 @@ def architecture(kind: str, name: str) -> type:
     """The class behind a name; KeyError for a name that is not in the table."""
     module, _, attribute = ARCHITECTURES[kind][name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def listing() -> list[dict[str, Any]]:
+    """Every architecture and size with its parameter count at the nominal configuration of `example_facts` and 10 classes.
+
+    Models are built on the meta device: no memory is taken and nothing is drawn.
+    """
+    import torch
+
+    from danlu.nn.model import parameter_count
+
+    lines = []
+    for kind, names in ARCHITECTURES.items():
+        for name in names:
+            made = architecture(kind, name)
+            for size in made.sizes:
+                with torch.device("meta"):
+                    model = made(10, size, **made.example_facts())
+                lines.append({"kind": kind, "name": name, "size": size, "parameters": parameter_count(model)})
+    return lines
