@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,6 +36,7 @@ class Task(ABC):
 
     def __init__(self, options: Options, model: Model) -> None:
         self.options, self.model = options, model
+        self.steps: list[str] | None = None  # of augmentation, as the recipe names them; None for the task's own
 
     # -- learned from the training rows ------------------------------------------------------------------------
     @abstractmethod
@@ -94,6 +96,9 @@ class Task(ABC):
     @abstractmethod
     def decode(self, outputs: np.ndarray) -> list[Prediction]:
         """Model outputs (numpy, first axis B) as predictions."""
+
+    def export(self, folder: Path) -> None:
+        """Write the companions that other libraries expect beside the weights; nothing where the model is Danlu's own."""
 
     def defaults(self, rows: int) -> dict[str, Any]:
         """Settings for keys that the recipe left open, by dotted key, given the number of training rows."""

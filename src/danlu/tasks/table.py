@@ -1,0 +1,74 @@
+"""Every task by name. Adding one is one file and one line here; `tests/conformance` then covers it.
+
+A recipe may also name `module:Class`, a task of the user's own. A bundle made with one is loaded only where `DANLU_MODULES` lists the
+module, so that opening somebody's bundle never imports code that its owner chose.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+from pydantic import ValidationError
+
+from danlu.core.errors import InputError, RefusedError
+from danlu.core.recipe import Model, Recipe
+from danlu.core.recipe_file import explain, nearest
+from danlu.tasks.task import Task
+
+TASKS: dict[str, str] = {
+    "text-classification": "danlu.tasks.text_classification:TextClassification",
+    "image-classification": "danlu.tasks.image_classification:ImageClassification",
+    "audio-classification": "danlu.tasks.audio_classification:AudioClassification",
+}
+
+
+def task_class(name: str) -> type[Task]:
+    """The class of a task by name or `module:Class`; InputError with the nearest name otherwise."""
+    if name in TASKS:
+        return _import(TASKS[name])
+    if ":" not in name:
+        near = nearest(name, TASKS)
+        raise InputError("recipe.unknown-key-near" if near else "recipe.unknown-task", key=name, name=name, near=near, known=", ".join(TASKS))
+    return outside(name)
+
+
+def outside(name: str) -> Any:
+    """A class of the user's own, `module:Class`, looked for beside the current folder too."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return _import(name)
+    except (ImportError, AttributeError) as error:
+        raise InputError("recipe.no-module", name, name=name, problem=" ".join(str(error).split())) from error
+
+
+def make_task(recipe: Recipe) -> Task:
+    """The recipe's task with its options checked; nothing is learned yet."""
+    return build_task(recipe.task_name, recipe.task_options, recipe.model, recipe.data.augment)
+
+
+def build_task(name: str, options: dict[str, Any], model: Model, steps: list[str] | None = None) -> Task:
+    """A task from plain values; an unknown option is an InputError with the nearest real one."""
+    cls = task_class(name)
+    try:
+        checked = cls.Options.model_validate(options)
+    except ValidationError as error:
+        raise explain(error, "recipe", {}, cls.Options, prefix=("task",)) from None
+    task = cls(checked, model)
+    task.steps = steps
+    return task
+
+
+def allow(name: str) -> None:
+    """RefusedError where a bundle names a class outside Danlu whose module `DANLU_MODULES` does not list."""
+    module = name.partition(":")[0]
+    if ":" in name and module not in os.environ.get("DANLU_MODULES", "").split(","):
+        raise RefusedError("bundle.outside-code", name, name=name, module=module)
+
+
+def _import(dotted: str) -> Any:
+    module, _, attribute = dotted.partition(":")
+    return getattr(import_module(module), attribute)
