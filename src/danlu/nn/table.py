@@ -7,8 +7,13 @@ from typing import Any
 
 ARCHITECTURES: dict[str, dict[str, str]] = {
     "text": {},
-    "image": {},
-    "audio": {},
+    "image": {
+        "cnn": "danlu.nn.image.cnn:CNN",
+    },
+    "audio": {
+        "cnn": "danlu.nn.audio.cnn:CNN",
+        "conformer": "danlu.nn.audio.conformer:Conformer",
+    },
 }
 
 
