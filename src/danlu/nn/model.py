@@ -30,11 +30,20 @@ class Model(nn.Module):
     @classmethod
     @abstractmethod
     def example_batch(cls, n: int) -> dict[str, Tensor]:
-        """Inputs of `n` rows that fit `example_facts`, all different, of unequal length where lengths may differ; the same at every call."""
+        """Inputs of `n` rows that fit `example_facts`: all different, of unequal length where lengths may differ, equal at every call."""
 
     @property
     def head(self) -> nn.Module:
         return self.stages()[-1]
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Trained parameters in the optimizer's groups: no weight decay on norms, biases and other one-dimensional ones. A group may set its own `lr`."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
 
     def weights(self) -> dict[str, Tensor]:
         """All tensors by their name on disk."""
