@@ -1,0 +1,43 @@
+"""Plain convolutions in pairs, each pair at half the size and more channels: the fastest way to a good score on a CPU.
+
+`small` is a slim net for little data; `base` has the widths of Keller Jordan's airbench94 (arXiv 2404.00498).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from danlu.nn.image.model import ImageModel, conv_norm
+
+WIDTHS = {"small": (32, 64, 128), "base": (64, 128, 256)}
+
+
+class CNN(ImageModel):
+    """A stem, three pairs of convolutions, then the mean over the picture. Pictures above 64 px are quartered by the stem."""
+
+    def __init__(self, classes: int, size: str, **facts: Any) -> None:
+        super().__init__(**facts)
+        widths = WIDTHS[size]
+        first = widths[0] // 2
+        side = min(self.height, self.width)
+        if self.is_small:
+            self.stem = conv_norm(self.channels, first)
+        else:
+            self.stem = nn.Sequential(conv_norm(self.channels, first, 5, 2), conv_norm(first, first, 3, 2))
+            side //= 4
+        blocks, before = [], first
+        for channels_out in widths:
+            pool = [nn.MaxPool2d(2)] if side >= 4 else []
+            blocks.append(nn.Sequential(conv_norm(before, channels_out), *pool, conv_norm(channels_out, channels_out)))
+            before, side = channels_out, side // 2 if pool else side
+        self.body = nn.Sequential(*blocks)
+        self.classify = nn.Linear(before, classes)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        x_BCHW = self.body(self.stem(self.normalised(batch)))
+        return self.classify(x_BCHW.mean(dim=(2, 3)))
+
+    def stages(self) -> list[nn.Module]:
+        return [self.stem, *self.body, self.classify]
