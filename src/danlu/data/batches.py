@@ -25,6 +25,8 @@ def plan(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list
             [part[np.argsort(lengths_N[part], kind="stable")] for part in (order_N[i : i + pool] for i in range(0, len(order_N), pool))]
         )
     batches = [order_N[i : i + batch_size] for i in range(0, len(order_N), batch_size)]
+    if len(batches) > 1 and len(batches[-1]) == 1:  # a batch of one has no spread to normalise by
+        batches[-2:] = [np.concatenate(batches[-2:])]
     if len(batches) > 1 and lengths_N.min() != lengths_N.max():
         shuffle = np.random.Generator(np.random.Philox(key(seed, epoch, "batches"))).permutation(len(batches))
         batches = [batches[i] for i in shuffle]

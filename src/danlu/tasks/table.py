@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from danlu.core.errors import InputError, RefusedError
-from danlu.core.recipe import Model, Recipe
+from danlu.core.recipe import Model
 from danlu.core.recipe_file import explain, nearest
 from danlu.tasks.task import Task
 
@@ -43,11 +43,6 @@ def outside(name: str) -> Any:
         return _import(name)
     except (ImportError, AttributeError) as error:
         raise InputError("recipe.no-module", name, name=name, problem=" ".join(str(error).split())) from error
-
-
-def make_task(recipe: Recipe) -> Task:
-    """The recipe's task with its options checked; nothing is learned yet."""
-    return build_task(recipe.task_name, recipe.task_options, recipe.model, recipe.data.augment)
 
 
 def build_task(name: str, options: dict[str, Any], model: Model, steps: list[str] | None = None) -> Task:

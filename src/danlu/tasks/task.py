@@ -31,7 +31,8 @@ class Task(ABC):
     name: ClassVar[str]
     inputs: ClassVar[dict[str, str]]
     target: ClassVar[str] = "label"
-    metric: ClassVar[str] = "accuracy"
+    metric: ClassVar[str] = "accuracy"  # the validation metric that chooses the best weights
+    architecture: ClassVar[str]  # where the recipe names none
     Options: ClassVar[type[Options]] = Options
 
     def __init__(self, options: Options, model: Model) -> None:

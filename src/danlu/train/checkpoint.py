@@ -1,0 +1,78 @@
+"""Checkpoints: everything that resuming needs, written aside, hashed, renamed. The newest whole one is found by checking, never by trust."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from danlu.core.files import broken, folder_aside, read_json, write_json
+from danlu.nn.model import Model
+from danlu.train.optim import optimizer_tensors, restore_optimizer
+
+_KEPT = 2  # the newest, and one to fall back to should the disk damage it
+
+
+@dataclass
+class State:
+    """Where a run stands. Order, augmentation and dropout are functions of (seed, epoch, step), so no generator needs saving."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch already done
+    best: list[float] | None = None  # the chosen metric, then minus the log-loss that breaks ties
+    best_step: int = 0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    waited: int = 0  # evaluations since the best one
+    seconds: float = 0.0
+    loss_sum: float = 0.0  # since the last Stepped event
+    loss_rows: int = 0
+    done: str = ""  # why training ended, once it has
+    events: int = 0  # bytes of events.jsonl that belong to this state
+
+
+def save(folder: Path, state: State, model: Model, optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None) -> Path:
+    """Writes `folder/step-N` whole, then removes all but it and the one before; the path."""
+    target = folder / f"step-{state.step}"
+    with folder_aside(target) as aside:
+        save_file(_plain(model.state_dict()), aside / "model.safetensors")
+        save_file(_plain(optimizer_tensors(optimizer)), aside / "optimizer.safetensors")
+        if best is not None:
+            save_file(_plain(best), aside / "best.safetensors")
+        write_json(aside / "state.json", asdict(state))
+    for old in _by_step(folder)[_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def newest(folder: Path) -> tuple[Path | None, list[Path]]:
+    """The newest whole checkpoint, and the damaged ones that are newer than it."""
+    damaged: list[Path] = []
+    for path in _by_step(folder):
+        if broken(path) is None:
+            return path, damaged
+        damaged.append(path)
+    return None, damaged
+
+
+def _by_step(folder: Path) -> list[Path]:
+    """Checkpoints, newest first."""
+    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+
+
+def restore(path: Path, model: Model, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor] | None]:
+    """Fills model and optimizer from a checkpoint; its state and best weights."""
+    model.load_state_dict(load_file(path / "model.safetensors"))
+    restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
+    best = path / "best.safetensors"
+    return State(**read_json(path / "state.json")), load_file(best) if best.exists() else None
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies without shared memory, as safetensors wants them."""
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,175 @@
+"""The loop: a generator that says what happened and never asks what is being learned.
+
+Every draw is a function of (seed, epoch, step), so a run that is stopped anywhere and resumed gives the same bits as one that is not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from danlu.bundle.predictor import outputs, to_device
+from danlu.core.errors import InputError, Stopped
+from danlu.core.events import Evaluated, Event, Finished, Saved, Started, Stepped
+from danlu.core.randomness import key
+from danlu.core.recipe import Recipe
+from danlu.data.batches import plan
+from danlu.data.contract import Encoded
+from danlu.evaluate.metrics import point
+from danlu.nn.adapt import frozen_eval
+from danlu.nn.device import autocast
+from danlu.nn.model import Model, parameter_count
+from danlu.tasks.task import Task
+from danlu.train.checkpoint import State
+from danlu.train.optim import factor, set_rate
+
+WATCHED = ("accuracy", "balanced_accuracy", "f1", "log_loss")
+_REPORTS = 20  # Stepped events in an epoch
+
+
+@dataclass
+class Job:
+    """Everything the loop turns: the resolved recipe, what is learned from, and what is learned."""
+
+    recipe: Recipe
+    task: Task
+    model: Model
+    optimizer: torch.optim.Optimizer
+    sides: dict[str, Encoded]
+    device: torch.device
+    precision: str
+    state: State
+    best: dict[str, Tensor] | None = None
+    save: Callable[[], Path] = Path
+    asked_to_stop: Callable[[], int] = lambda: 0  # the signal's number, or 0
+
+
+def loop(job: Job) -> Iterator[Event]:
+    """Trains to the end of the recipe; at the end `job.best` holds the chosen weights. Stopped where a signal asked for it, after saving."""
+    state, spec = job.state, job.recipe.train
+    train = job.sides["train"]
+    lengths = [job.task.length(example) for example in train.examples]
+    clock = _Clock(state)
+    batches = plan(lengths, spec.batch_size, job.recipe.seed, state.epoch)
+    steps = len(batches) * spec.epochs
+    yield Started(
+        state.step, clock(), steps, spec.epochs, {name: len(side.rows) for name, side in job.sides.items()}, _sizes(job.model), job.precision, str(job.device)
+    )
+    while not state.done:
+        batches = plan(lengths, spec.batch_size, job.recipe.seed, state.epoch)
+        every = max(1, len(batches) // _REPORTS)
+        job.model.train()
+        frozen_eval(job.model)
+        while state.batch < len(batches):
+            norm, rate = _step(job, batches[state.batch], steps)
+            state.step, state.batch = state.step + 1, state.batch + 1
+            if state.batch % every == 0 or state.batch == len(batches):
+                yield _stepped(job, clock, rate, norm)
+            if state.batch < len(batches) and (job.asked_to_stop() or clock.due(spec.save, state)):
+                yield from _pause(job, clock)
+        state.epoch, state.batch = state.epoch + 1, 0
+        yield from _judge(job, clock)
+        if job.asked_to_stop() or state.done or clock.due(spec.save, state):
+            yield from _pause(job, clock)
+    yield Finished(state.step, clock(), state.done, state.best_step, state.best_metrics)
+
+
+def _step(job: Job, positions: np.ndarray, steps: int) -> tuple[float, float]:
+    """One optimizer step; the gradient's norm before clipping and the learning rate."""
+    state, train = job.state, job.sides["train"]
+    torch.manual_seed(key(job.recipe.seed, "step", state.step))
+    batch = to_device(job.task.collate([train.examples[i] for i in positions]), job.device)
+    batch["row"] = torch.as_tensor(train.rows[positions].astype(np.int64))
+    batch = job.task.augment(batch, job.recipe.seed, state.epoch)
+    rate = set_rate(job.optimizer, factor(job.recipe.train.schedule, state.step, steps))
+    with autocast(job.precision, job.device):
+        predicted = job.model(batch)
+    loss = job.task.loss(predicted, batch)
+    job.optimizer.zero_grad(set_to_none=True)
+    (loss.total / loss.count).backward()
+    trained = [p for p in job.model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.clip_grad_norm_(trained, job.recipe.train.clip_norm or float("inf"))
+    if not torch.isfinite(norm):
+        raise InputError("train.diverged", f"step {state.step}", step=state.step, rate=f"{rate:.3g}", rows=", ".join(map(str, train.rows[positions][:5])))
+    job.optimizer.step()
+    state.loss_sum += float(loss.total.detach())
+    state.loss_rows += int(loss.count)
+    return float(norm), rate
+
+
+def _stepped(job: Job, clock: _Clock, rate: float, norm: float) -> Stepped:
+    state = job.state
+    event = Stepped(state.step, clock(), state.epoch, state.loss_sum / max(1, state.loss_rows), rate, norm, state.loss_rows)
+    state.loss_sum, state.loss_rows = 0.0, 0
+    return event
+
+
+def _judge(job: Job, clock: _Clock) -> Iterator[Event]:
+    """Scores the validation side, keeps the best weights and decides whether training is over."""
+    state, spec = job.state, job.recipe.train
+    last = state.epoch >= spec.epochs
+    side = job.sides.get("validation")
+    if side is None or not len(side.rows):
+        state.best_step = state.step
+        state.done = "epochs" if last else ""
+        return
+    metrics = validation_metrics(job, side)
+    metric = spec.early_stopping.metric
+    sign = -1.0 if metric == "log_loss" else 1.0
+    score = [sign * metrics[metric], -metrics["log_loss"]]
+    better = state.best is None or score > state.best
+    if better:
+        state.best, state.best_step, state.best_metrics, state.waited = score, state.step, metrics, 0
+        job.best = {name: tensor.detach().clone() for name, tensor in job.model.state_dict().items()}
+    else:
+        state.waited += 1
+    patience = spec.early_stopping.patience
+    state.done = "epochs" if last else "early-stopping" if patience and state.waited >= patience else ""
+    yield Evaluated(state.step, clock(), state.epoch, metrics, better)
+
+
+def validation_metrics(job: Job, side: Encoded) -> dict[str, float]:
+    """The watched metrics on one side, in the precision of training."""
+    logits_NC = outputs(job.task, job.model, side.examples, job.device, job.precision)
+    targets_N = np.array([int(example["target"]) for example in side.examples])
+    probabilities_NC = job.task.probabilities(logits_NC)
+    return {name: point(probabilities_NC, targets_N, name) for name in WATCHED}
+
+
+def _pause(job: Job, clock: _Clock) -> Iterator[Event]:
+    """Saves; ends the run where a signal asked for it."""
+    job.state.seconds = clock()
+    path = job.save()
+    clock.saved(job.state)
+    yield Saved(job.state.step, clock(), path.name)
+    signal = job.asked_to_stop()
+    if signal and not job.state.done:
+        raise Stopped("train.stopped", signal, step=job.state.step)
+
+
+def _sizes(model: Model) -> dict[str, int]:
+    return {"total": parameter_count(model), "trained": sum(p.numel() for p in model.parameters() if p.requires_grad)}
+
+
+class _Clock:
+    """Seconds of training over all resumes, and when the next checkpoint is due."""
+
+    def __init__(self, state: State) -> None:
+        self._start = time.monotonic() - state.seconds
+        self.saved(state)
+
+    def __call__(self) -> float:
+        return time.monotonic() - self._start
+
+    def saved(self, state: State) -> None:
+        self._last = {"seconds": self(), "steps": state.step, "epochs": state.epoch}
+
+    def due(self, spec: object, state: State) -> bool:
+        now = {"seconds": self(), "steps": state.step, "epochs": state.epoch}
+        return now[spec.unit] - self._last[spec.unit] >= spec.every

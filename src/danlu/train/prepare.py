@@ -1,0 +1,89 @@
+"""From a recipe to what the loop turns, without torch: the data opened, the task fitted, every row accounted for, every default filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from danlu.bundle import folder as bundle_folder
+from danlu.core.errors import InputError
+from danlu.core.recipe import Model, Recipe
+from danlu.core.recipe_file import nearest
+from danlu.data.contract import Contract, Encoded, account, usable
+from danlu.data.dataset import Dataset, open_dataset
+from danlu.nn.table import ARCHITECTURES
+from danlu.tasks.table import build_task, task_class
+from danlu.tasks.task import Task
+
+_FALLBACK = {
+    "train.epochs": 10,
+    "train.batch_size": 32,
+    "train.optimizer.name": "adamw",
+    "train.optimizer.lr": 1e-3,
+    "train.optimizer.weight_decay": 0.01,
+    "train.early_stopping.patience": 5,
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What stands before the first step. `recipe` is resolved: it says everything that was decided."""
+
+    recipe: Recipe
+    dataset: Dataset
+    task: Task
+    contract: Contract
+    sides: dict[str, Encoded]
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Opens, splits, fits and encodes. InputError for data that cannot be read or that nothing can be learned from."""
+    cls = task_class(recipe.task_name)
+    spec = model_spec(recipe, cls)
+    task = build_task(recipe.task_name, recipe.task_options, spec, recipe.data.augment)  # a wrong option is said before the data is read
+    dataset = open_dataset(recipe.data, cls.inputs, cls.target, recipe.seed)
+    usable(dataset)
+    if spec.pretrained and bundle_folder.is_bundle(spec.pretrained):
+        task.adopt(bundle_folder.facts(spec.pretrained))
+    task.fit(dataset.rows(dataset.indices("train")))
+    contract, sides = account(dataset, task)
+    decided = {**_FALLBACK, "train.early_stopping.metric": task.metric, **task.defaults(len(sides["train"].rows))}
+    if not spec.pretrained:
+        decided["model.architecture"] = spec.architecture
+    return Prepared(fill(recipe, decided), dataset, task, contract, sides)
+
+
+def check(recipe: Recipe) -> Contract:
+    """What training would keep, cut and drop. InputError where nothing can be learned."""
+    return prepare(recipe).contract
+
+
+def model_spec(recipe: Recipe, cls: type[Task]) -> Model:
+    """The model with its architecture named: the recipe's, that of the bundle it starts from, or the task's default."""
+    spec, kind = recipe.model, next(iter(cls.inputs.values()))
+    if spec.pretrained and bundle_folder.is_bundle(spec.pretrained):
+        base = bundle_folder.read_about(bundle_folder.find(spec.pretrained))
+        if base["task"]["name"] != recipe.task_name:
+            raise InputError("train.other-task", spec.pretrained, path=spec.pretrained, found=base["task"]["name"], wanted=recipe.task_name)
+        return spec.model_copy(update={"architecture": base["model"]["architecture"], "size": base["model"]["size"]})
+    if spec.pretrained:
+        return spec
+    name = spec.architecture or cls.architecture
+    if ":" not in name and name not in ARCHITECTURES[kind]:
+        near = nearest(name, ARCHITECTURES[kind])
+        key = "recipe.unknown-architecture-near" if near else "recipe.unknown-architecture"
+        raise InputError(key, "model.architecture", name=name, kind=kind, near=near, known=", ".join(ARCHITECTURES[kind]))
+    return spec.model_copy(update={"architecture": name})
+
+
+def fill(recipe: Recipe, decided: dict[str, Any]) -> Recipe:
+    """The recipe with every open key that `decided` names (dotted) filled in."""
+    tree = recipe.model_dump()
+    for dotted, value in decided.items():
+        *parents, last = dotted.split(".")
+        here = tree
+        for part in parents:
+            here = here[part]
+        if here[last] is None:
+            here[last] = value
+    return Recipe.model_validate(tree)

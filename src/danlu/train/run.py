@@ -1,0 +1,144 @@
+"""A run: the append-only folder in which everything that happened stands."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from danlu.core.errors import InputError
+from danlu.core.files import disk_errors, read_json, write_atomic, write_json
+from danlu.core.recipe import Recipe
+from danlu.core.recipe_file import load_recipe
+
+_RECIPE, _LOCK = "recipe.yaml", ".lock"
+
+
+class Run:
+    """What happened. `path` is the folder; everything else is read from it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe; InputError where the folder is no run."""
+        if not (self.path / _RECIPE).is_file():
+            raise InputError("train.not-a-run", self.path, path=self.path)
+        return load_recipe(self.path / _RECIPE)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is there: `report.json` is written last."""
+        return (self.path / "report.json").is_file()
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The numbers of `report.json`; InputError where the run has not finished."""
+        if not self.finished:
+            raise InputError("bundle.unfinished", self.path, path=self.path)
+        return read_json(self.path / "report.json")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return self.report["metrics"]
+
+    @property
+    def bundle(self) -> Path:
+        return self.path / "bundle"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def events(self) -> list[dict[str, Any]]:
+        """Every event so far; a last line cut by a crash is left out."""
+        file = self.path / "events.jsonl"
+        lines = file.read_text(encoding="utf8").splitlines(keepends=True) if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def summary(self) -> dict[str, Any]:
+        """What `danlu train --json` prints."""
+        report = self.report
+        return {
+            "run": str(self.path),
+            "bundle": str(self.bundle),
+            "seconds": report["seconds"],
+            "metrics": report["metrics"],
+            "baselines": report["baselines"],
+        }
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """The whole recipe, all defaults filled in, replaced whole."""
+        write_atomic(self.path / _RECIPE, to_yaml(recipe))
+
+    def look(self, why: str) -> int:
+        """Counts one look at the test side (training itself counts once, however often it is resumed); looks so far."""
+        file = self.path / "looks.json"
+        looks = read_json(file) if file.exists() else []
+        if why != "train" or why not in looks:
+            looks.append(why)
+            write_json(file, looks)
+        return len(looks)
+
+    def _repr_html_(self) -> str:
+        page = self.path / "report.html"
+        if not page.is_file():
+            return repr(self)
+        from html import escape
+
+        return f'<iframe srcdoc="{escape(page.read_text(encoding="utf8"), quote=True)}" width="100%" height="800" style="border:0"></iframe>'
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """A recipe as YAML that `load_recipe` reads back as the same recipe. A `$` in a text is kept."""
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.allow_unicode, yaml.width, yaml.sort_base_mapping_type_on_output = False, True, 1_000_000, False
+    stream = StringIO()
+    yaml.dump(recipe.model_dump(mode="json"), stream)
+    return stream.getvalue()
+
+
+def create(recipe: Recipe, out: str | Path | None, name: str) -> Run:
+    """A new run folder holding `recipe.yaml`: `out`, or the next free `runs/NAME-N`. InputError where `out` is taken."""
+    if out is not None:
+        path = Path(out)
+        if (path / _RECIPE).exists():
+            raise InputError("train.run-exists", path, path=path)
+        if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
+            raise InputError("train.out-taken", path, path=path)
+    else:
+        numbers = (n for n in range(1, 1_000_000) if not Path("runs", f"{name}-{n}").exists())
+        path = Path("runs", f"{name}-{next(numbers)}")
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    run = Run(path)
+    run.write_recipe(recipe)
+    return run
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """One process at a time trains in a run folder; the system frees the lock when that process ends, however it ends."""
+    import fcntl
+
+    with disk_errors(run.path):
+        handle = os.open(run.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError("train.locked", run.path, path=run.path) from error
+        yield
+    finally:
+        os.close(handle)
