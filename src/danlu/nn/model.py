@@ -37,7 +37,7 @@ class Model(nn.Module):
         return self.stages()[-1]
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Trained parameters in the optimizer's groups: no weight decay on norms, biases and other one-dimensional ones. A group may set its own `lr`."""
+        """Trained parameters as the optimizer's groups: no decay on norms, biases and other vectors. A group may set its own `lr`."""
         trained = [p for p in self.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},

@@ -6,7 +6,9 @@ from importlib import import_module
 from typing import Any
 
 ARCHITECTURES: dict[str, dict[str, str]] = {
-    "text": {},
+    "text": {
+        "bag": "danlu.nn.text.bag:Bag",
+    },
     "image": {
         "cnn": "danlu.nn.image.cnn:CNN",
     },
