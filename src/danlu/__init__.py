@@ -8,15 +8,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["check", "evaluate", "load", "resume", "train"]
+__all__ = ["check", "evaluate", "load", "resume", "serve", "train"]
+_ROOMS = ("train", "evaluate", "serve")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"danlu.{name}")
     if name in __all__:
-        from importlib import import_module
-
-        return getattr(import_module("danlu.cli.api"), name)
-    raise AttributeError(name)
+        return getattr(import_module("danlu.api"), name)
+    raise AttributeError(f"module 'danlu' has no attribute {name!r}")

@@ -39,8 +39,8 @@ class Prepared:
 def prepare(recipe: Recipe) -> Prepared:
     """Opens, splits, fits and encodes. InputError for data that cannot be read or that nothing can be learned from."""
     cls = task_class(recipe.task_name)
-    spec = model_spec(recipe, cls)
-    task = build_task(recipe.task_name, recipe.task_options, spec, recipe.data.augment)  # a wrong option is said before the data is read
+    task = draft_task(recipe, cls)
+    spec = task.model
     dataset = open_dataset(recipe.data, cls.inputs, cls.target, recipe.seed)
     usable(dataset)
     if spec.pretrained and bundle_folder.is_bundle(spec.pretrained):
@@ -51,6 +51,11 @@ def prepare(recipe: Recipe) -> Prepared:
     if not spec.pretrained:
         decided["model.architecture"] = spec.architecture
     return Prepared(fill(recipe, decided), dataset, task, contract, sides)
+
+
+def draft_task(recipe: Recipe, cls: type[Task]) -> Task:
+    """The recipe's task with nothing learned yet: a wrong option or architecture is said before any data is read."""
+    return build_task(recipe.task_name, recipe.task_options, model_spec(recipe, cls), recipe.data.augment)
 
 
 def check(recipe: Recipe) -> Contract:

@@ -1,0 +1,78 @@
+"""The verbs as Python functions: what the command line, a notebook and other programs call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from danlu.core.recipe import Recipe
+from danlu.core.recipe_file import load_recipe, make_recipe
+
+if TYPE_CHECKING:
+    from danlu.bundle.predictor import Predictor
+    from danlu.data.contract import Contract
+    from danlu.train.run import Run
+
+RecipeLike = str | Path | Mapping[str, Any] | Recipe
+
+
+def recipe_of(recipe: RecipeLike, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
+    """A recipe from a file, a mapping or itself, with `key.path=value` overrides."""
+    if isinstance(recipe, Recipe):
+        return make_recipe(recipe.model_dump(), overrides) if overrides else recipe
+    if isinstance(recipe, Mapping):
+        return make_recipe(recipe, overrides)
+    return load_recipe(recipe, overrides)
+
+
+def check(recipe: RecipeLike, *overrides: str) -> Contract:
+    """What training would keep, cut and drop of every row, before any model is built. InputError where nothing can be learned."""
+    from danlu.train.prepare import check as run_check
+
+    return run_check(recipe_of(recipe, overrides))
+
+
+def train(recipe: RecipeLike, *overrides: str, out: str | Path | None = None, progress: bool = True, lang: str | None = None) -> Run:
+    """Trains, judges, and writes bundle and report into a new run folder (`out`, or `runs/NAME-N`). `lang` is the report's language."""
+    checked = recipe_of(recipe, overrides)
+    name = Path(recipe).stem if isinstance(recipe, (str, Path)) else checked.task_name
+    with _shown(progress) as listen:
+        from danlu.train.train import train as run_train
+
+        return run_train(checked, out, name, listen, lang)
+
+
+def resume(run: str | Path, progress: bool = True, lang: str | None = None) -> Run:
+    """Continues a run that was stopped or killed, to the same bits; a finished run is returned as it is."""
+    with _shown(progress) as listen:
+        from danlu.train.train import resume as run_resume
+
+        return run_resume(run, listen, lang)
+
+
+def load(path: str | Path, device: str = "auto") -> Predictor:
+    """A bundle or run folder as something that answers: `load("runs/x").predict(["..."])`."""
+    from danlu.bundle.predictor import Predictor
+
+    return Predictor(path, device)
+
+
+def evaluate(bundle: str | Path, data: str | Path, lang: str | None = None, out: str | Path | None = None, **columns: str) -> dict[str, Any]:
+    """Scores a bundle on labelled data: the test part of `data` where it has one, else all of it. Writes a report folder where `out` is given."""
+    from danlu.train.evaluate import evaluate as run_evaluate
+
+    return run_evaluate(bundle, data, columns, lang=lang, out=out)
+
+
+def serve(bundle: str | Path, **settings: Any) -> int:
+    """Serves a bundle over HTTP until it is told to stop; the exit code."""
+    from danlu.serve.run import run
+
+    return run(bundle, **settings)
+
+
+def _shown(progress: bool) -> Any:
+    from danlu.cli.progress import shown
+
+    return shown(progress)

@@ -1,0 +1,79 @@
+"""The `danlu` command: parse, call one function, print. People's words go to stderr, JSON and predictions to stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from danlu.core.errors import DanluError, InputError, Stopped
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command and exits with its code."""
+    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def run(argv: list[str]) -> int:
+    """The exit code of one command. No traceback without `--debug`."""
+    debug = "--debug" in argv
+    argv = [word for word in argv if word != "--debug"]
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return _call(argv)
+    except DanluError as error:
+        if debug:
+            raise
+        return _told(error, argv)
+    except KeyboardInterrupt:
+        return _told(Stopped("train.interrupted", signal.SIGINT), argv)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        return _told(InputError("cli.unexpected", type(error).__name__, problem=" ".join(str(error).split())[:300] or type(error).__name__), argv)
+
+
+def _call(argv: list[str]) -> int:
+    import typer
+    from typer.main import get_command
+
+    from danlu.cli.app import app
+
+    try:
+        result = get_command(app).main(argv, prog_name="danlu", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        if isinstance(error, DanluError) or not hasattr(error, "format_message"):
+            raise
+        raise _usage(error) from None
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: Exception) -> InputError:
+    """A wrong option, argument or command in our own words."""
+    kind, context = type(error).__name__, getattr(error, "ctx", None)
+    usage = context.command_path if context else "danlu"
+    if kind == "NoSuchOption":
+        near = ", ".join(error.possibilities or ()) or "--help"
+        return InputError("cli.no-option", usage, option=error.option_name, near=near)
+    if kind == "MissingParameter" and error.param is not None:
+        return InputError("cli.missing", usage, name=error.param.human_readable_name, usage=usage)
+    return InputError("cli.usage", usage, problem=" ".join(error.format_message().split()), usage=usage)
+
+
+def _told(error: DanluError, argv: list[str]) -> int:
+    """Says an error where programs or people will find it; its exit code."""
+    if "--json" in argv:
+        print(json.dumps(error.as_json(), ensure_ascii=False), flush=True)
+    print(error.sentence(), file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise Stopped("train.interrupted", number)
