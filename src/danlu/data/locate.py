@@ -1,0 +1,62 @@
+"""From a name in a table's cell to the file it means: relative to the table, or anywhere below its folder where only one file fits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from danlu.data.archive import is_foreign
+from danlu.data.folders import ENDINGS
+
+
+def locate(cells: Sequence[str | None], roots: Sequence[Path], kind: str) -> list[Path | None]:
+    """The file of every cell, existing or not; None for an empty cell. Names without folder or ending are looked up below the root."""
+    indexes: dict[Path, dict[str, Path | None]] = {}
+    found: list[Path | None] = []
+    for cell, root in zip(cells, roots, strict=True):
+        if not cell or "\x00" in cell:
+            found.append(None)
+            continue
+        place = root / os.path.expanduser(cell)
+        if not _is_file(place):
+            if root not in indexes:
+                indexes[root] = _index(root, kind)
+            place = _look_up(cell.replace("\\", "/"), indexes[root]) or place
+        found.append(place)
+    return found
+
+
+def _is_file(place: Path) -> bool:
+    try:
+        return os.path.isfile(place)
+    except (OSError, ValueError):
+        return False
+
+
+def _look_up(cell: str, index: dict[str, Path | None]) -> Path | None:
+    """By whole relative name, then by less and less of it."""
+    parts = [part for part in cell.casefold().split("/") if part not in ("", ".")]
+    for i in range(len(parts)):
+        place = index.get("/".join(parts[i:]))
+        if place is not None:
+            return place
+    return None
+
+
+def _index(root: Path, kind: str) -> dict[str, Path | None]:
+    """Every tail of every media file's path, with and without its ending, in lower case; None where two files share one."""
+    index: dict[str, Path | None] = {}
+    for folder, directories, files in os.walk(root):
+        directories[:] = [name for name in directories if not is_foreign(name)]
+        for name in files:
+            stem, ending = os.path.splitext(name)
+            if is_foreign(name) or ending.lower() not in ENDINGS[kind]:
+                continue
+            place = Path(folder, name)
+            parts = place.relative_to(root).parts
+            for i in range(len(parts)):
+                for last in (name, stem):
+                    tail = "/".join((*parts[i:-1], last)).casefold()
+                    index[tail] = None if tail in index and index[tail] != place else place
+    return index

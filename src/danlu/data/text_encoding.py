@@ -1,0 +1,73 @@
+"""Bytes to text without asking: UTF-8, UTF-16, UTF-32 and GB18030 (which holds GBK and GB2312), told apart by what the bytes allow."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from danlu.core.errors import InputError
+
+_MARKS = (  # longer marks first: UTF-32 LE begins like UTF-16 LE
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_GB_CHARACTER = re.compile(rb"[\x81-\xfe](?:[0-9][\x81-\xfe][0-9]|[\x40-\x7e\x80-\xfe])")
+_SAMPLE = 1 << 20
+
+
+def decode(data: bytes, where: str) -> tuple[str, str]:
+    """The text and the name of its encoding. InputError with the byte position where no encoding fits."""
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return _strict(data, name, where), name
+    wide = _wide(data)
+    if wide:
+        return _strict(data, wide, where), wide
+    if b"\x00" in data:
+        position = data.index(b"\x00")
+        line = data.count(b"\n", 0, position) + 1
+        raise InputError("data.not-text", f"{where}:{line}", file=where, position=position)
+    try:
+        return data.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError as error:
+        if _looks_gb(data):
+            return _strict(data, "gb18030", where), "gb18030"
+        raise _undecodable(data, error.start, where) from None
+
+
+def _strict(data: bytes, name: str, where: str) -> str:
+    try:
+        return data.decode(name)
+    except UnicodeDecodeError as error:
+        raise _undecodable(data, error.start, where) from None
+
+
+def _undecodable(data: bytes, position: int, where: str) -> InputError:
+    line = data.count(b"\n", 0, position) + 1
+    return InputError("data.undecodable", f"{where}:{line}", file=where, position=position, line=line)
+
+
+def _wide(data: bytes) -> str | None:
+    """UTF-16 without a mark: zero bytes (of ASCII characters) stand almost all on one side of each pair."""
+    sample = data[:_SAMPLE]
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    if len(data) % 2 or not even + odd or min(even, odd) > 0.05 * max(even, odd) or max(even, odd) < len(sample) / 200:
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _looks_gb(data: bytes) -> bool:
+    """Whether bytes that are not UTF-8 are GB18030, and neither damaged UTF-8 nor a Western single-byte encoding.
+
+    Damaged UTF-8 still holds more whole characters than broken ones; in Western text the byte after a high byte is mostly ASCII.
+    """
+    sample = data[:_SAMPLE]
+    lenient = sample.decode("utf-8", errors="replace")
+    broken = lenient.count("\ufffd")
+    if sum(map(len, re.findall(r"[^\x00-\x7f\ufffd]+", lenient))) > broken:
+        return False
+    characters = _GB_CHARACTER.findall(sample)
+    return bool(characters) and sum(c[-1] >= 0x80 or len(c) == 4 for c in characters) >= 0.5 * len(characters)
