@@ -1,0 +1,3 @@
+from danlu.core.rooms import verb
+
+verb(__name__)

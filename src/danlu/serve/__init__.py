@@ -1,0 +1,1 @@
+"""A bundle over HTTP. `danlu.serve.app.make_app` gives the ASGI application, `danlu.serve.run.run` the server around it."""
