@@ -167,7 +167,7 @@ def _finish(run: Run, prepared: Prepared, job: Job, finished: Finished, lang: st
         prepared.sides,
         {name: task.probabilities(logits_NC) for name, logits_NC in judged.items()},
         {
-            "contract": prepared.contract.as_json(),
+            "contract": prepared.contract,
             "recipe": job.recipe.model_dump(mode="json"),
             "events": run.events(),
             "machine": read_json(run.path / "machine.json"),
@@ -183,6 +183,7 @@ def _finish(run: Run, prepared: Prepared, job: Job, finished: Finished, lang: st
         "architecture": architecture_of(job),
         "parameters": parameter_count(model),
         "labels": task.labels,
+        "columns": prepared.dataset.fields if "text" in task.inputs.values() else {},
         "data": prepared.dataset.fingerprint,
         "created": report["created"],
         "metrics": report["metrics"],
