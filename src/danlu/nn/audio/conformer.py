@@ -37,12 +37,12 @@ class Subsample(nn.Module):
     def __init__(self, bins: int, width: int, dropout: float, channels: int = 32) -> None:
         super().__init__()
         self.stem = Stem(channels)
-        self.residual = Residual(channels, 2 * channels, stride=2)
+        self.levels = nn.Sequential(Residual(channels, 2 * channels, stride=2), Residual(2 * channels, 2 * channels, stride=1))
         self.linear = nn.Linear(2 * channels * halved(halved(bins)), width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BFM: Tensor) -> Tensor:
-        x_BCFM = self.residual(self.stem(x_BFM))
+        x_BCFM = self.levels(self.stem(x_BFM))
         return self.dropout(self.linear(x_BCFM.transpose(1, 2).flatten(2)))
 
 
@@ -66,9 +66,7 @@ class Block(nn.Module):
 
 def feed_forward(width: int, dropout: float) -> nn.Sequential:
     """Four times as wide inside, with SiLU."""
-    return nn.Sequential(
-        nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(4 * width, width), nn.Dropout(dropout)
-    )
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width), nn.Dropout(dropout))
 
 
 class Attention(nn.Module):
