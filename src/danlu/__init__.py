@@ -13,11 +13,11 @@ from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["check", "evaluate", "load", "resume", "serve", "train"]
-_ROOMS = ("train", "evaluate", "serve")
+_MODULES = ("api", "train", "evaluate", "serve")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in _MODULES:
         return import_module(f"danlu.{name}")
     if name in __all__:
         return getattr(import_module("danlu.api"), name)
