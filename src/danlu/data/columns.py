@@ -1,9 +1,9 @@
-"""Which columns are the inputs and the target: as the user says, as the layout tells, by the words people use, or by what the cells hold."""
+"""Which columns are the inputs and the target: as the user says, as the layout tells, by common words, or by what the cells hold."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -30,7 +30,9 @@ def choose(source: Source, given: Mapping[str, str | list[str]], inputs: Mapping
     allowed = [*inputs, *([target] if target else [])]
     for field, columns in given.items():
         if field not in allowed:
-            raise InputError("data.no-such-field", f"data.columns.{field}", field=field, fields=", ".join(allowed), near=_near(field, allowed))
+            raise InputError(
+                "data.no-such-field", f"data.columns.{field}", field=field, fields=", ".join(allowed), near=_near(field, allowed)
+            )
         fields[field] = [_existing(name, frame, field) for name in ([columns] if isinstance(columns, str) else columns)]
         if not fields[field] or (len(fields[field]) > 1 and inputs.get(field) != "text"):
             raise InputError("data.one-column", f"data.columns.{field}", field=field)
@@ -57,13 +59,12 @@ def choose(source: Source, given: Mapping[str, str | list[str]], inputs: Mapping
     return {field: fields[field] for field in allowed}, notes
 
 
-def side_column(frame: pl.DataFrame, taken: Sequence[str]) -> str | None:
-    """The column whose name and every cell say a side of the split, if there is one."""
-    for name in frame.columns:
-        if plain(name) in SPLIT and name not in taken:
-            cells = [cell for cell in frame[name].unique().to_list() if cell]
-            if "train" in {side_of(cell) for cell in cells} and all(side_of(cell) for cell in cells):
-                return name
+def side_column(frame: pl.DataFrame, taken: Collection[str], name: str | None = None) -> str | None:
+    """The column whose cells all say a side of the split, among them train: `name` itself, or one that is called so."""
+    for column in [name] if name else [other for other in frame.columns if plain(other) in SPLIT and other not in taken]:
+        cells = [cell for cell in frame[column].unique().to_list() if cell]
+        if "train" in {side_of(cell) for cell in cells} and all(side_of(cell) for cell in cells):
+            return column
     return None
 
 
@@ -130,7 +131,9 @@ def _text(frame: pl.DataFrame) -> tuple[list[str], str]:
         return numbered, "named"
     if body or title:
         return [name for name in frame.columns if name in (title, body)], "named"
-    columns = {name: _cells(frame, name) for name in frame.columns if plain(name) not in _ASIDE} or {n: _cells(frame, n) for n in frame.columns}
+    columns = {name: _cells(frame, name) for name in frame.columns if plain(name) not in _ASIDE} or {
+        n: _cells(frame, n) for n in frame.columns
+    }
     texts = [name for name, cells in columns.items() if _text_like(cells)]
     if not texts and columns:
         texts = [max(columns, key=lambda name: sum(map(len, columns[name])) / (len(columns[name]) or 1))]
@@ -141,7 +144,9 @@ def _text_like(cells: list[str]) -> bool:
     """Mostly different cells of some length that are words: neither numbers nor addresses."""
     if not cells or len(set(cells)) < 0.3 * len(cells) or sum(map(len, cells)) < 8 * len(cells):
         return False
-    words = sum(not is_number(cell) and not cell.startswith(("http://", "https://")) and (" " in cell or not cell.isascii()) for cell in cells)
+    words = sum(
+        not is_number(cell) and not cell.startswith(("http://", "https://")) and (" " in cell or not cell.isascii()) for cell in cells
+    )
     return words > 0.5 * len(cells)
 
 

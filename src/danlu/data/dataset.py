@@ -18,13 +18,12 @@ import polars as pl
 from danlu.core.errors import InputError
 from danlu.core.recipe import Data, Split
 from danlu.core.types import SIDES, Row
-from danlu.data.columns import choose, existing, side_column
+from danlu.data.columns import choose
 from danlu.data.gather import gather
 from danlu.data.locate import locate
 from danlu.data.media import open_value
-from danlu.data.parts import side_of
+from danlu.data.sides import assign
 from danlu.data.source import Source
-from danlu.data.split import cut, moments, shares
 
 _KEEP_BYTES = 1 << 30  # decoded pictures and sounds held in memory
 
@@ -74,10 +73,11 @@ class Dataset:
         """A dataset from rows in memory; media may be anything that `open_value` takes. Without `sides` it is split as a file would be."""
         rows = list(rows)
         columns = {field: [row.get(field) for row in rows] for field in [*inputs, *([target] if target else [])]}
-        frame = pl.DataFrame({
-            field: pl.Series(field, values if inputs.get(field, "text") == "text" else [f"{field}:{i + 1}" for i in range(len(rows))], dtype=pl.String)
+        named = {
+            field: values if inputs.get(field, "text") == "text" else [f"{field}:{i + 1}" for i in range(len(rows))]
             for field, values in columns.items()
-        })  # fmt: skip
+        }
+        frame = pl.DataFrame({field: pl.Series(field, cells, dtype=pl.String) for field, cells in named.items()})
         source = Source.of(frame, "rows", Path(), range(1, len(rows) + 1))
         if sides is not None:
             source.side_N = np.asarray(sides, dtype="U10")
@@ -87,7 +87,7 @@ class Dataset:
                 for i, value in enumerate(columns[field]):
                     dataset._decoded[i, field] = open_value(kind, value, f"rows:{i + 1}")
         if sides is None:
-            _split(dataset, Split())
+            assign(dataset, Split())
         return dataset
 
     # -- rows ----------------------------------------------------------------------------------------------------
@@ -143,7 +143,11 @@ class Dataset:
     @cached_property
     def texts(self) -> dict[str, list[str | None]]:
         """Every text field: its columns joined with a newline; None where all are blank."""
-        return {field: _joined([self.frame[name].to_list() for name in self.fields[field]]) for field, kind in self.inputs.items() if kind == "text"}
+        return {
+            field: _joined([self.frame[name].to_list() for name in self.fields[field]])
+            for field, kind in self.inputs.items()
+            if kind == "text"
+        }
 
     @cached_property
     def paths(self) -> dict[str, list[Path | None]]:
@@ -212,7 +216,9 @@ class Dataset:
         """int64 [N]: rows with the same number have the same inputs (texts up to white space, media by bytes)."""
         keys = [self._identities(field, kind) for field, kind in self.inputs.items()]
         numbers: dict[Any, int] = {}
-        return np.array([numbers.setdefault(key, len(numbers)) for key in (keys[0] if len(keys) == 1 else zip(*keys, strict=True))], np.int64)
+        return np.array(
+            [numbers.setdefault(key, len(numbers)) for key in (keys[0] if len(keys) == 1 else zip(*keys, strict=True))], np.int64
+        )
 
     def _identities(self, field: str, kind: str) -> list[Any]:
         if kind == "text":
@@ -281,7 +287,7 @@ def open_dataset(data: Data, inputs: dict[str, str], target: str | None, seed: i
         raise InputError("data.empty", source.files[0], file=source.files[0])
     dataset = Dataset(source, fields, inputs, target, seed)
     dataset.notes += notes
-    _split(dataset, data.split)
+    assign(dataset, data.split)
     return dataset
 
 
@@ -302,60 +308,3 @@ def _without_unlabelled_parts(source: Source, fields: dict[str, list[str]], targ
             source.notes.append({"key": "data.note-unlabelled-part", "side": side, "n": int(mask_N.sum())})
             source, empty_N = source.keep(~mask_N), empty_N[~mask_N]
     return source
-
-
-def _split(dataset: Dataset, split: Split) -> None:
-    """Give every row without a side one, and say how."""
-    source, frame = dataset.source, dataset.frame
-    used = {name for names in dataset.fields.values() for name in names}
-    by = split.by
-    if by in ("group", "time") and not split.column:
-        raise InputError("data.needs-column", "data.split.column", by=by)
-    column = existing(split.column, frame, "data.split.column") if split.column else None
-    came = bool((source.side_N != "").any())
-    side_name = column if by == "given" else (side_column(frame, list(used)) if by is None and not came and column is None else None)
-    if column is not None and by is None:
-        raise InputError("data.column-without-by", "data.split.by", column=column)
-    if side_name is not None:
-        source.side_N = _sides_of_cells(frame[side_name].to_list(), side_name, dataset)
-        dataset.split_column = side_name
-        if by is None:
-            dataset.notes.append({"key": "data.note-side-column", "column": side_name})
-    elif by == "given" and not came:
-        raise InputError("data.not-given", "data.split.by")
-    sides_N = source.side_N
-    cut_shares = shares(split, set(sides_N.tolist()) - {""})
-    open_N = (sides_N == "") | (sides_N == "train")
-    if came or side_name is not None:
-        open_N = sides_N == "train" if not (sides_N == "").any() else open_N
-    dataset.split_by = by or ("given" if came or side_name is not None else "stratified")
-    if cut_shares and open_N.any():
-        how = by if by in ("random", "group", "time") else ("stratified" if dataset.target else "random")
-        sides_N = sides_N.copy()
-        sides_N[open_N] = _cut_open(dataset, np.flatnonzero(open_N), how, column, cut_shares)
-        if came or side_name is not None:
-            dataset.notes.append({"key": "data.note-cut", "sides": ", ".join(cut_shares), "by": how})
-    else:
-        sides_N = np.where(sides_N == "", "train", sides_N)
-    dataset.sides = source.side_N = sides_N.astype("U10")
-
-
-def _cut_open(dataset: Dataset, rows: np.ndarray, how: str, column: str | None, cut_shares: dict[str, float]) -> np.ndarray:
-    keys: Any = [None] * len(rows)
-    if how == "stratified":
-        keys = [dataset.labels[i] for i in rows.tolist()]
-    elif column is not None:
-        keys = dataset.frame[column].gather(rows).to_list()
-        if how == "time":
-            keys = moments(keys, column)
-        elif len(set(keys)) < 2:
-            raise InputError("data.one-group", "data.split.column", column=column)
-    return cut(how, cut_shares, dataset.units[rows], keys, dataset.seed)
-
-
-def _sides_of_cells(cells: list[str | None], column: str, dataset: Dataset) -> np.ndarray:
-    found = [side_of(cell) if cell else "" for cell in cells]
-    if None in found:
-        i = found.index(None)
-        raise InputError("data.no-such-side", dataset.origin(i), column=column, value=cells[i])
-    return np.array(found, dtype="U10")

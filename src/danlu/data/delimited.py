@@ -49,7 +49,9 @@ def read_delimited(text: str, where: str, form: str, header: bool | None, like: 
         raise InputError("data.empty", where, file=where)
     if len(bad) > len(good):
         line = min(line for _, line in bad)
-        raise InputError("data.mostly-ragged", f"{where}:{line}", file=where, bad=len(bad), rows=len(bad) + len(good), line=line, width=width)
+        raise InputError(
+            "data.mostly-ragged", f"{where}:{line}", file=where, bad=len(bad), rows=len(bad) + len(good), line=line, width=width
+        )
     columns = [list(column) for column in zip(*(cells for _, cells in good), strict=True)]
     chosen = [name or f"column_{i + 1}" for i, name in enumerate(names or like or [""] * width)]
     return Grid(chosen, columns, [line for line, _ in good], bad, names is not None, separator)
@@ -102,7 +104,9 @@ def _records(text: str, separator: str, where: str, quoted: bool) -> Iterator[tu
     """(line it begins on, cells); None for cells whose quotes are malformed. Blank lines are no records."""
     csv.field_size_limit(MAX_CELL)
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True, skipinitialspace=separator != "\t")
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True, skipinitialspace=separator != "\t"
+    )
     line = 1
     while True:
         try:

@@ -124,7 +124,9 @@ def _side_folders(directories: list[Path], folder: Path, wanted: Wanted, base: P
             raise InputError("data.several-sets", folder, folder=folder.name, files=f"{sides[side].name}, {path.name}")
         if side:
             sides[side] = path
-    if "train" not in sides or (len(sides) == 1 < len(directories) and not any(path.is_dir() or is_table(path) for path in _visible(sides["train"]))):
+    if "train" not in sides or (
+        len(sides) == 1 < len(directories) and not any(path.is_dir() or is_table(path) for path in _visible(sides["train"]))
+    ):
         return None  # the last: `train` among car and plane is a class
     sources = []
     for side in sorted(sides, key=["train", "validation", "test"].index):

@@ -21,7 +21,11 @@ def gather(data: Data, kind: str) -> Source:
     """All rows that `data` names, each with the side it came with or "". `kind` is that of the input: text, image or audio."""
     wanted = Wanted(kind, data.header)
     split = data.split
-    named = {side: value for side, value in (("train", split.train), ("validation", split.validation), ("test", split.test)) if isinstance(value, str)}
+    named = {
+        side: value
+        for side, value in (("train", split.train), ("validation", split.validation), ("test", split.test))
+        if isinstance(value, str)
+    }
     if data.path is None and not named:
         raise InputError("data.no-path", "data.path")
     if data.path is not None and "train" in named:

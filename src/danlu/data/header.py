@@ -11,12 +11,14 @@ from collections.abc import Sequence
 
 LABEL = (
     "label", "labels", "class", "category", "target", "labelname", "classname", "categoryname", "topic", "sentiment", "intent", "y",
-    "classindex", "labelid", "labelindex", "goldlabel", "polarity", "emotion", "genre", "tag", "species", "digit", "word", "rating", "stars",
+    "classindex", "labelid", "labelindex", "goldlabel", "polarity", "emotion", "genre", "tag", "species", "digit", "word", "rating",
+    "stars",
     "score", "type", "kind", "answer", "result", "output",
     "标签", "类别", "分类", "类型", "情感", "情感倾向", "主题", "类", "标注", "极性", "意图", "情绪", "评分", "标签名", "种类",
 )  # fmt: skip
 BODY = (
-    "text", "sentence", "content", "review", "comment", "body", "message", "description", "article", "document", "doc", "abstract", "summary",
+    "text", "sentence", "content", "review", "comment", "body", "message", "description",
+    "article", "document", "doc", "abstract", "summary",
     "utterance", "query", "question", "tweet", "post", "reviewtext", "txt", "input", "sms", "email", "data", "news", "phrase", "story",
     "文本", "内容", "正文", "评论", "句子", "描述", "文章", "摘要", "评价", "文档", "语句", "新闻", "问题", "留言", "微博", "消息", "短信",
 )  # fmt: skip
@@ -28,7 +30,10 @@ MEDIA = (
 )  # fmt: skip
 SPLIT = ("split", "subset", "partition", "side", "set", "fold", "usage", "划分", "数据集", "集合", "子集")
 TIME = ("time", "date", "datetime", "timestamp", "created", "createdat", "时间", "日期")
-OTHER = ("id", "index", "author", "speaker", "user", "userid", "url", "source", "name", "language", "lang", "序号", "编号", "作者", "来源", "用户")
+OTHER = (
+    "id", "index", "author", "speaker", "user", "userid", "url", "source", "name", "language", "lang", "attribution", "licence", "license",
+    "序号", "编号", "作者", "来源", "用户", "姓名", "链接",
+)  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?%?")
 _WORDS = frozenset((*LABEL, *BODY, *TITLE, *MEDIA, *SPLIT, *TIME, *OTHER))
 
@@ -49,9 +54,9 @@ def has_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
         return True
     if any(is_number(cell) for cell in cells):
         return False
-    if any(plain(cell) in _WORDS for cell in cells):
-        return True
     votes = [_vote(cell, [row[i].strip() for row in below]) for i, cell in enumerate(cells)]
+    if any(plain(cell) in _WORDS and vote >= 0 for cell, vote in zip(cells, votes, strict=True)):
+        return True
     if -1 in votes:
         return False
     return 1 in votes or max(map(len, cells)) <= 24

@@ -56,7 +56,18 @@ def open_image(value: Any, where: str = "") -> np.ndarray:
             return _pixels(image)
     except image_module.DecompressionBombError:
         raise InputError("data.vast-image", where, limit=MAX_PIXELS // 1_000_000) from None
-    except (OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, ZeroDivisionError, OverflowError, MemoryError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        EOFError,
+        ZeroDivisionError,
+        OverflowError,
+        MemoryError,
+    ) as error:
         missing = isinstance(error, FileNotFoundError)
         raise InputError("data.no-media-file" if missing else "data.bad-image", where or str(value)[:200]) from error
     except Exception as error:

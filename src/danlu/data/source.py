@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,7 +81,15 @@ class Source:
             known={field: column for source in reversed(sources) for field, column in source.known.items()},
             arrays={name: np.concatenate([source.arrays[name] for source in sources]) for name in sources[0].arrays},
             dropped=[drop for source in sources for drop in source.dropped],
-            notes=[note for i, source in enumerate(sources) for note in source.notes if note not in sum((s.notes for s in sources[:i]), [])],
+            notes=_once(note for source in sources for note in source.notes),
             digests=[digest for source in sources for digest in source.digests],
             header=sources[0].header,
         )
+
+
+def _once(notes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for note in notes:
+        if note not in found:
+            found.append(note)
+    return found

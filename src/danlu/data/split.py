@@ -19,7 +19,11 @@ DEFAULT_SHARE = 0.1
 def shares(split: Split, has: set[str]) -> dict[str, float]:
     """What Danlu cuts: the share of each side the data lacks; validation and test are a tenth each unless the recipe says otherwise."""
     wanted = {"test": split.test, "validation": split.validation}
-    cut = {side: DEFAULT_SHARE if share is None else float(share) for side, share in wanted.items() if side not in has and not isinstance(share, str)}
+    cut = {
+        side: DEFAULT_SHARE if share is None else float(share)
+        for side, share in wanted.items()
+        if side not in has and not isinstance(share, str)
+    }
     if sum(cut.values()) >= 1:
         raise InputError("data.shares", "data.split", total=round(sum(cut.values()), 3))
     return {side: share for side, share in cut.items() if share > 0}
@@ -126,7 +130,17 @@ def moments(cells: Sequence[str | None], column: str) -> np.ndarray:
     return np.array([_moment(cell, row, column) for row, cell in enumerate(cells)])
 
 
-_FORMS = ("%Y/%m/%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%m/%d/%Y", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y", "%Y年%m月%d日", "%Y-%m", "%Y年%m月")
+_FORMS = (
+    "%Y/%m/%d",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%m/%d/%Y",
+    "%m/%d/%Y %H:%M:%S",
+    "%d.%m.%Y",
+    "%Y年%m月%d日",
+    "%Y-%m",
+    "%Y年%m月",
+)
 
 
 def _moment(cell: str | None, row: int, column: str) -> float:
