@@ -88,7 +88,7 @@ def logistic(features_NF: Any, target_N: np.ndarray, features_MF: Any, classes: 
         return p_MC
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline that is nearly fitted is a baseline
-        model = LogisticRegression(C=strength, max_iter=100, tol=1e-3).fit(features_NF, target_N)
+        model = LogisticRegression(C=strength, max_iter=200).fit(features_NF, target_N)
     p_MC[:, model.classes_] = model.predict_proba(features_MF)
     return p_MC
 
@@ -98,10 +98,9 @@ def text_features(train: Column, judged: Column) -> tuple[str, Any, Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     by_character = cjk_share(train.look()) > 0.3
-    if by_character:
-        vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), min_df=2, dtype=np.float32)
-    else:
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", dtype=np.float32)
+    shape = {"analyzer": "char", "ngram_range": (1, 3)} if by_character else {"ngram_range": (1, 2)}
+    least = 2 if len(train.rows) >= 1000 else 1  # rows an n-gram stands in: four times fewer features, no lower score
+    vectorizer = TfidfVectorizer(**shape, min_df=least, sublinear_tf=True, dtype=np.float32)
     try:
         features = vectorizer.fit_transform(train), vectorizer.transform(judged)
     except ValueError:  # no n-gram at all: texts of nothing but marks

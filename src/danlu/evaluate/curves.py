@@ -5,7 +5,7 @@ Shapes: N rows, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def reliability(answers: Answers) -> list[dict[str, float]]:
     ]
 
 
-def training(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def training(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The run as curves: training loss and learning rate by step, validation metrics by step, and the step that was kept."""
     stepped = [e for e in events if e["event"] == "Stepped"]
     evaluated = [e for e in events if e["event"] == "Evaluated"]
