@@ -33,10 +33,15 @@ def check(recipe: RecipeLike, *overrides: str) -> Contract:
     return run_check(recipe_of(recipe, overrides))
 
 
-def train(recipe: RecipeLike, *overrides: str, out: str | Path | None = None, progress: bool = True, lang: str | None = None) -> Run:
-    """Trains, judges, and writes bundle and report into a new run folder (`out`, or `runs/NAME-N`). `lang` is the report's language."""
+def train(
+    recipe: RecipeLike, *overrides: str, out: str | Path | None = None, name: str = "", progress: bool = True, lang: str | None = None
+) -> Run:
+    """Trains, judges, and writes bundle and report into a new run folder: `out`, or the next free `runs/NAME-N`.
+
+    `name` is the recipe's file name or task where left out; `lang` is the report's language.
+    """
     checked = recipe_of(recipe, overrides)
-    name = Path(recipe).stem if isinstance(recipe, (str, Path)) else checked.task_name
+    name = name or (Path(recipe).stem if isinstance(recipe, (str, Path)) else checked.task_name)
     with _shown(progress) as listen:
         from danlu.train.train import train as run_train
 

@@ -24,7 +24,7 @@ def quickstart(
     count, unseen = write_digits(Path(digits))
     line(say("cli.quickstart-data", n=count, path=digits))
     recipe = {"task": "image-classification", "data": {"path": digits, "split": {"validation": 0.1, "test": 0.2}}}
-    run = api.train(api.recipe_of(recipe), out=out or None, lang=said)
+    run = api.train(recipe, out=out or None, name="quickstart", lang=said)
     picture = sorted(unseen.glob("*.png"))[0]
     answer = api.load(run.path).predict([picture])[0]
     if json:

@@ -32,8 +32,7 @@ def train(
         if already:
             line(say("cli.already-finished", path=run.path))
     elif recipe:
-        checked = api.recipe_of(recipe, overrides)
-        run = api.train(checked, out=out or None, lang=said) if out else api.train(recipe, *overrides, lang=said)
+        run = api.train(recipe, *overrides, out=out or None, lang=said)
     else:
         raise InputError("cli.missing", "danlu train", name="RECIPE", usage="danlu train")
     if json:

@@ -22,7 +22,7 @@ from danlu.core.files import read_json, write_json
 from danlu.core.recipe import Recipe
 from danlu.evaluate import report as report_page
 from danlu.evaluate.judge import judge
-from danlu.nn import adapt, device, pretrained
+from danlu.nn import adapt, device
 from danlu.nn.model import Model, parameter_count, transplant
 from danlu.tasks.task import Task
 from danlu.train import checkpoint
@@ -105,7 +105,9 @@ def _model(prepared: Prepared, recipe: Recipe) -> tuple[Model, torch.device, str
         except RuntimeError as error:
             raise InputError("train.body-differs", base, path=base, names=str(error)) from error
     elif base:
-        pretrained.load_body(model, base)
+        from danlu.nn.pretrained import load_body
+
+        load_body(model, base)
     where = device.pick_device(recipe.train.device)
     if base:
         adapt.apply(model, recipe.model.adapt)
