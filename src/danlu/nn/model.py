@@ -13,6 +13,8 @@ class Model(nn.Module):
     """An architecture. `forward` takes a dict of tensors with a first axis B and gives logits [B, C] in evaluation order of rows."""
 
     sizes: ClassVar[tuple[str, ...]] = ("small", "base")
+    bf16_on_cpu: ClassVar[bool] = False  # whether training gains from bf16 on CPUs that multiply it natively
+    prefix: ClassVar[str] = ""  # of tensors' names in memory, which names on disk lack
 
     @abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -47,11 +49,11 @@ class Model(nn.Module):
 
     def weights(self) -> dict[str, Tensor]:
         """All tensors by their name on disk."""
-        return self.state_dict()
+        return {name.removeprefix(self.prefix): tensor for name, tensor in self.state_dict().items()}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Take tensors by their name on disk; a missing, extra or misshapen one is a RuntimeError that names it."""
-        self.load_state_dict(weights, strict=True)
+        self.load_state_dict({self.prefix + name: tensor for name, tensor in weights.items()}, strict=True)
 
 
 def parameter_count(model: nn.Module) -> int:

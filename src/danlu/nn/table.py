@@ -8,9 +8,20 @@ from typing import Any
 ARCHITECTURES: dict[str, dict[str, str]] = {
     "text": {
         "bag": "danlu.nn.text.bag:Bag",
+        "textcnn": "danlu.nn.text.textcnn:TextCNN",
+        "rnn": "danlu.nn.text.recurrent:RNN",
+        "lstm": "danlu.nn.text.recurrent:LSTM",
+        "gru": "danlu.nn.text.recurrent:GRU",
+        "transformer": "danlu.nn.text.transformer:Transformer",
     },
     "image": {
+        "mlp": "danlu.nn.image.mlp:MLP",
         "cnn": "danlu.nn.image.cnn:CNN",
+        "resnet": "danlu.nn.image.resnet:ResNet",
+        "resnet18": "danlu.nn.image.resnet:ResNet18",
+        "resnet34": "danlu.nn.image.resnet:ResNet34",
+        "resnet50": "danlu.nn.image.resnet:ResNet50",
+        "vit": "danlu.nn.image.vit:ViT",
     },
     "audio": {
         "cnn": "danlu.nn.audio.cnn:CNN",

@@ -1,0 +1,87 @@
+"""Text as pieces: byte-pair encoding learned from the training rows, or the tokenizer that a model folder brings.
+
+Only the `tokenizers` library is used. A tokenizer is its JSON, so that a bundle carries it whole and no code comes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+PAD, UNKNOWN, START = "[PAD]", "[UNK]", "[CLS]"  # ids 0, 1, 2 of a learned tokenizer
+MOST_PIECES = 16_000
+
+
+def learn(texts: Iterable[str], most: int = MOST_PIECES) -> Tokenizer:
+    """Byte-pair encoding (Sennrich et al. 2016) inside words, after NFKC and lower case; marks and Han characters stand alone.
+
+    A piece stands at least twice in the texts. Every text begins with `[CLS]`; a character never seen becomes `[UNK]`.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, fuse_unk=True, continuing_subword_prefix="##"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer(strip_accents=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=most, min_frequency=2, special_tokens=[PAD, UNKNOWN, START], continuing_subword_prefix="##", limit_alphabet=8_000,
+        show_progress=False,
+    )  # fmt: skip
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A", special_tokens=[(START, 2)])
+    return tokenizer
+
+
+def from_vocabulary(lines: Sequence[str], lower: bool, split_chinese: bool) -> Tokenizer:
+    """The WordPiece tokenizer of BERT from a `vocab.txt`, as older folders have it; ValueError without its special pieces."""
+    vocabulary = {line.rstrip("\n"): i for i, line in enumerate(lines)}
+    special = {name: vocabulary.get(name) for name in ("[UNK]", "[CLS]", "[SEP]", "[PAD]")}
+    if None in special.values():
+        raise ValueError(", ".join(name for name, i in special.items() if i is None))
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower, handle_chinese_chars=split_chinese)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(list(special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", special["[CLS]"]), ("[SEP]", special["[SEP]"])]
+    )
+    return tokenizer
+
+
+class Pieces:
+    """A tokenizer that cuts at `max_length` pieces, special ones included, keeping the marks at both ends."""
+
+    def __init__(self, tokenizer: str, max_length: int) -> None:
+        """`tokenizer` is its JSON. ValueError for one that cannot be read."""
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer)
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(str(error)) from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.json, self.max_length = tokenizer, max_length
+        ends = self._tokenizer.encode("")
+        self._tail = ends.ids[1:]
+
+    def __len__(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def encode_many(self, texts: Sequence[str]) -> list[tuple[np.ndarray, int]]:
+        """For each text its piece ids int64 [T], T at least 1 and at most `max_length`, and how many pieces the whole text has."""
+        return [self._cut(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def _cut(self, ids: list[int]) -> tuple[np.ndarray, int]:
+        whole = len(ids)
+        if whole > self.max_length:
+            keep = self.max_length - len(self._tail)
+            ids = ids[:keep] + self._tail if keep > 0 else ids[: self.max_length]
+        return np.asarray(ids, dtype=np.int64), whole
+
+    def lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """Pieces in each whole text: int64 [N]."""
+        return np.array([len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))], dtype=np.int64)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text that the pieces stand for, special ones shown."""
+        return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
