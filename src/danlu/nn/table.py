@@ -31,8 +31,8 @@ ARCHITECTURES: dict[str, dict[str, str]] = {
 
 
 def architecture(kind: str, name: str) -> type:
-    """The class behind a name; KeyError for a name that is not in the table."""
-    module, _, attribute = ARCHITECTURES[kind][name].partition(":")
+    """The class behind a name, or behind the user's own `module:Class`; KeyError for a name that is not in the table."""
+    module, _, attribute = (name if ":" in name else ARCHITECTURES[kind][name]).partition(":")
     return getattr(import_module(module), attribute)
 
 

@@ -40,6 +40,7 @@ class AudioClassification(Classification):
     name = "audio-classification"
     inputs: ClassVar[dict[str, str]] = {"audio": "audio"}
     Options = AudioOptions
+    architecture: ClassVar[str] = "conformer"
     smoothing = 0.1
     steps: list[str] | None = None
 
@@ -115,14 +116,10 @@ class AudioClassification(Classification):
         return say("audio.shown", **values)
 
     # -- model and training ------------------------------------------------------------------------------------
-    @property
-    def architecture(self) -> str:
-        return self.model.architecture or "conformer"
-
     def build(self) -> Any:
         from danlu.nn.table import architecture
 
-        return architecture("audio", self.architecture)(len(self.labels), self.model.size, **self.facts())
+        return architecture("audio", self.model.architecture)(len(self.labels), self.model.size, **self.facts())
 
     def augment(self, batch: Batch, seed: int, epoch: int) -> Batch:
         from danlu.nn.augment_audio import augment
@@ -131,11 +128,14 @@ class AudioClassification(Classification):
         return batch | augment(batch["audio"], batch["row"].cpu().numpy(), seed, epoch, self.rate, steps)
 
     def defaults(self, rows: int) -> dict[str, Any]:
+        """After `fit`: about 1,500 steps on one-second sounds, fewer on longer ones. Validation sides are small, so log-loss chooses."""
+        batch = 16 if rows < 500 else 32
+        steps = 1500 * min(1.0, (64 * self.hop / self.samples) ** 0.5)
         return {
-            "train.epochs": 30,
-            "train.batch_size": 32,
+            "train.epochs": int(np.clip(round(steps * batch / max(1, rows)), 6, 60)),
+            "train.batch_size": batch,
             "train.optimizer.name": "adamw",
-            "train.optimizer.lr": 1e-3,
+            "train.optimizer.lr": 2e-3 if rows >= 500 else 1e-3,
             "train.optimizer.weight_decay": 0.05,
             "train.early_stopping.metric": "log_loss",
             "train.early_stopping.patience": 0,
