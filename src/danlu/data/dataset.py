@@ -25,6 +25,7 @@ from danlu.data.media import open_value
 from danlu.data.sides import assign
 from danlu.data.source import Source
 
+_CHUNK = 256  # files decoded by one thread in one go
 _KEEP_BYTES = 1 << 30  # decoded pictures and sounds held in memory
 
 
@@ -63,6 +64,7 @@ class Dataset:
         self.inputs, self.target, self.seed = dict(inputs), target, seed
         self.sides = source.side_N
         self.split_by, self.split_column, self.notes = "given", "", list(source.notes)
+        self.came: frozenset[str] = frozenset(self.sides.tolist()) - {""}  # the sides that Danlu did not cut
         self._decoded: dict[tuple[int, str], Any] = {}
         self._held = 0
 
@@ -119,7 +121,8 @@ class Dataset:
         column = self.fields[field][0]
         if column in self.source.arrays:
             return self.source.arrays[column][i]
-        return self._decoded[i, field] if (i, field) in self._decoded and not self.paths[field][i].is_file() else self.paths[field][i]
+        path = Path(self.paths[field][i] or "")
+        return path if path.is_file() else self._decoded.get((i, field), path)
 
     def origin(self, i: int) -> str:
         """`news.csv:17`, the line a row begins on (the row's number in parquet and json), or a media file's path as shown."""
@@ -150,13 +153,17 @@ class Dataset:
         }
 
     @cached_property
-    def paths(self) -> dict[str, list[Path | None]]:
+    def paths(self) -> dict[str, list[str | None]]:
         """Every media field that is a file: its path, which need not exist."""
         source, found = self.source, {}
         for field, kind in self.inputs.items():
             column = self.fields[field][0]
             if kind != "text" and column not in source.arrays:
-                found[field] = locate(self.frame[column].to_list(), [source.roots[f] for f in source.file_N.tolist()], kind)
+                cells, roots = self.frame[column].to_list(), [source.roots[file] for file in source.file_N.tolist()]
+                listed = not source.line_N.any()  # from the disk itself: no need to look again
+                found[field] = (
+                    [os.path.join(root, cell) for root, cell in zip(roots, cells, strict=True)] if listed else locate(cells, roots, kind)
+                )
         return found
 
     def _value(self, i: int, field: str, kind: str) -> Any:
@@ -191,11 +198,11 @@ class Dataset:
             found.update((i, Fault("data.drop-no-input")) for i, text in enumerate(texts) if text is None)
         for field, paths in self.paths.items():
             kind = self.inputs[field]
-            rows = [i for i, path in enumerate(paths) if i not in found and (i, field) not in self._decoded]
+            rows = [i for i in range(len(paths)) if i not in found and (i, field) not in self._decoded]
             with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-                for i, fault in zip(rows, pool.map(lambda i: self._media_fault(i, field, kind), rows, chunksize=64), strict=True):  # noqa: B023
-                    if fault:
-                        found[i] = fault
+                parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+                for faults in pool.map(lambda part: {i: self._media_fault(i, field, kind) for i in part}, parts):  # noqa: B023
+                    found.update((i, fault) for i, fault in faults.items() if fault)
         return found
 
     def _media_fault(self, i: int, field: str, kind: str) -> Fault | None:
@@ -228,11 +235,12 @@ class Dataset:
             return [hashlib.blake2b(value.tobytes(), digest_size=16).digest() for value in arrays]
         return [self._media_identity(i, field, path) for i, path in enumerate(self.paths[field])]
 
-    def _media_identity(self, i: int, field: str, path: Path | None) -> Any:
+    def _media_identity(self, i: int, field: str, path: str | None) -> Any:
         value = self._decoded.get((i, field))
         try:
-            return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
-        except (OSError, AttributeError):
+            with open(path or "", "rb") as stream:
+                return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
+        except (OSError, ValueError):
             if value is None:
                 return ("empty", i)
             array = value if isinstance(value, np.ndarray) else value.samples

@@ -10,15 +10,15 @@ from danlu.data.archive import is_foreign
 from danlu.data.folders import ENDINGS
 
 
-def locate(cells: Sequence[str | None], roots: Sequence[Path], kind: str) -> list[Path | None]:
+def locate(cells: Sequence[str | None], roots: Sequence[Path], kind: str) -> list[str | None]:
     """The file of every cell, existing or not; None for an empty cell. Names without folder or ending are looked up below the root."""
-    indexes: dict[Path, dict[str, Path | None]] = {}
-    found: list[Path | None] = []
+    indexes: dict[Path, dict[str, str | None]] = {}
+    found: list[str | None] = []
     for cell, root in zip(cells, roots, strict=True):
         if not cell or "\x00" in cell:
             found.append(None)
             continue
-        place = root / os.path.expanduser(cell)
+        place = os.path.join(root, os.path.expanduser(cell))
         if not _is_file(place):
             if root not in indexes:
                 indexes[root] = _index(root, kind)
@@ -27,14 +27,14 @@ def locate(cells: Sequence[str | None], roots: Sequence[Path], kind: str) -> lis
     return found
 
 
-def _is_file(place: Path) -> bool:
+def _is_file(place: str) -> bool:
     try:
         return os.path.isfile(place)
     except (OSError, ValueError):
         return False
 
 
-def _look_up(cell: str, index: dict[str, Path | None]) -> Path | None:
+def _look_up(cell: str, index: dict[str, str | None]) -> str | None:
     """By whole relative name, then by less and less of it."""
     parts = [part for part in cell.casefold().split("/") if part not in ("", ".")]
     for i in range(len(parts)):
@@ -44,17 +44,17 @@ def _look_up(cell: str, index: dict[str, Path | None]) -> Path | None:
     return None
 
 
-def _index(root: Path, kind: str) -> dict[str, Path | None]:
+def _index(root: Path, kind: str) -> dict[str, str | None]:
     """Every tail of every media file's path, with and without its ending, in lower case; None where two files share one."""
-    index: dict[str, Path | None] = {}
+    index: dict[str, str | None] = {}
     for folder, directories, files in os.walk(root):
         directories[:] = [name for name in directories if not is_foreign(name)]
         for name in files:
             stem, ending = os.path.splitext(name)
             if is_foreign(name) or ending.lower() not in ENDINGS[kind]:
                 continue
-            place = Path(folder, name)
-            parts = place.relative_to(root).parts
+            place = os.path.join(folder, name)
+            parts = Path(os.path.relpath(place, root)).parts
             for i in range(len(parts)):
                 for last in (name, stem):
                     tail = "/".join((*parts[i:-1], last)).casefold()

@@ -21,6 +21,7 @@ def assign(dataset: Dataset, split: Split) -> None:
     _take_given(dataset, split)
     sides_N = dataset.source.side_N
     came = bool((sides_N != "").any())
+    dataset.came = frozenset(sides_N.tolist()) - {""}
     open_N = np.isin(sides_N, ("", "train"))
     cut_shares = shares(split, set(sides_N.tolist()))
     dataset.split_by = "given" if came else (split.by or "stratified")
