@@ -24,12 +24,12 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, model: Model, device: torch.device) -> str:
-    """`auto` is bf16 on GPUs that have it, and on CPUs with native bf16 for wide attention models; else fp32."""
+    """`auto` is bf16 on GPUs that have it, and on CPUs with native bf16 for wide attention models and convolutions; else fp32."""
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if getattr(model, "width", 0) >= _WIDE and _native_bf16() else "fp32"
+    return "bf16" if (model.bf16_on_cpu or getattr(model, "width", 0) >= _WIDE) and _native_bf16() else "fp32"
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:

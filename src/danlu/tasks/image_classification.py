@@ -33,7 +33,7 @@ class ImageClassification(Classification):
     name = "image-classification"
     inputs: ClassVar[dict[str, str]] = {"image": "image"}
     Options = ImageOptions
-    steps: list[str] | None = None
+    architecture: ClassVar[str] = "cnn"
 
     # -- facts -------------------------------------------------------------------------------------------------
     def fit_inputs(self, rows: Iterable[Row]) -> None:
@@ -93,14 +93,10 @@ class ImageClassification(Classification):
         return f"{width} x {height} x {channels}\n{drawing}"
 
     # -- model and training ------------------------------------------------------------------------------------
-    @property
-    def architecture(self) -> str:
-        return self.model.architecture or "cnn"
-
     def build(self) -> Any:
         from danlu.nn.table import architecture
 
-        return architecture("image", self.architecture)(len(self.labels), self.model.size, **self._model_facts())
+        return architecture("image", self.model.architecture)(len(self.labels), self.model.size, **self._model_facts())
 
     def augmentation(self) -> list[str]:
         """The recipe's steps, else what fits the data: mirrored only where mirrored pictures keep their class."""

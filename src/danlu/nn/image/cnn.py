@@ -1,12 +1,14 @@
 """Plain convolutions in pairs, each pair at half the size and more channels: the fastest way to a good score on a CPU.
 
-`small` is a slim net for little data; `base` has the widths of Keller Jordan's airbench94 (arXiv 2404.00498).
+`base` has the widths of Keller Jordan's airbench94 (arXiv 2404.00498) and `small` half of them; grey pictures get half again, since
+shapes alone need fewer filters.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from danlu.nn.image.model import ImageModel, conv_norm
@@ -19,9 +21,9 @@ class CNN(ImageModel):
 
     def __init__(self, classes: int, size: str, **facts: Any) -> None:
         super().__init__(**facts)
-        widths = WIDTHS[size]
+        widths = [width // 2 if self.channels == 1 else width for width in WIDTHS[size]]
         first = widths[0] // 2
-        side = min(self.height, self.width)
+        side = min(self.sides)
         if self.is_small:
             self.stem = conv_norm(self.channels, first)
         else:
@@ -34,6 +36,7 @@ class CNN(ImageModel):
             before, side = channels_out, side // 2 if pool else side
         self.body = nn.Sequential(*blocks)
         self.classify = nn.Linear(before, classes)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         x_BCHW = self.body(self.stem(self.normalised(batch)))
