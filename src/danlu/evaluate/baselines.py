@@ -100,7 +100,7 @@ def text_features(train: Column, judged: Column) -> tuple[str, Any, Any]:
     by_character = cjk_share(train.look()) > 0.3
     shape = {"analyzer": "char", "ngram_range": (1, 3)} if by_character else {"ngram_range": (1, 2)}
     least = 2 if len(train.rows) >= 1000 else 1  # rows an n-gram stands in: four times fewer features, no lower score
-    vectorizer = TfidfVectorizer(**shape, min_df=least, sublinear_tf=True, dtype=np.float32)
+    vectorizer = TfidfVectorizer(**shape, min_df=least, dtype=np.float32)
     try:
         features = vectorizer.fit_transform(train), vectorizer.transform(judged)
     except ValueError:  # no n-gram at all: texts of nothing but marks

@@ -17,8 +17,9 @@ _DECIMALS = 5
 
 
 def curves(probabilities_NC: np.ndarray, targets_N: np.ndarray, labels: list[str]) -> dict[str, Any]:
-    """`{"roc": {label: [[fpr, tpr], ...]}, "pr": {label: [[recall, precision], ...]}, "reliability": [bin, ...]}`.
+    """`{"roc": {label: [[fpr, tpr], ...]}, "pr": {label: [[recall, precision], ...]}, "reliability": [bin, ...], "selective": [...]}`.
 
+    `selective` is what is right among the surest share of the rows: [[share answered, share right], ...].
     A label without rows on both sides has no curve. Curves are thinned to at most 200 points, ends kept.
     """
     answers = Answers(probabilities_NC, targets_N)
@@ -27,7 +28,7 @@ def curves(probabilities_NC: np.ndarray, targets_N: np.ndarray, labels: list[str
         positives = int((answers.targets_N == c).sum())
         if 0 < positives < answers.rows:
             roc[label], pr[label] = _ranked(Ranking(answers.p_NC[:, c], answers.targets_N == c), positives)
-    return {"roc": roc, "pr": pr, "reliability": reliability(answers)}
+    return {"roc": roc, "pr": pr, "reliability": reliability(answers), "selective": selective(answers)}
 
 
 def _ranked(ranking: Ranking, positives: int) -> tuple[list, list]:
@@ -67,6 +68,18 @@ def reliability(answers: Answers) -> list[dict[str, float]]:
         for b in range(BINS)
         if (inside_N := bin_N == b).any()
     ]
+
+
+def selective(answers: Answers) -> list[list[float]]:
+    """Share right among the rows with the highest top scores, from the surest twentieth of them to all: ends of runs of equal scores."""
+    if not answers.rows:
+        return []
+    top_N = answers.p_NC.max(axis=1)
+    order_N = np.argsort(-top_N, kind="stable")
+    ends_D = np.flatnonzero(np.r_[top_N[order_N][1:] != top_N[order_N][:-1], True]) + 1
+    ends_D = ends_D[ends_D >= min(answers.rows, max(1, answers.rows // 20))]
+    right_D = np.cumsum(answers.right_N[order_N])[ends_D - 1]
+    return thin(np.stack([ends_D / answers.rows, right_D / ends_D], axis=1))
 
 
 def training(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

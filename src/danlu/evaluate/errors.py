@@ -19,7 +19,7 @@ from danlu.fields.audio import resample, to_int16
 MOST = 24  # errors shown
 _MATRIX = 50  # classes up to which the whole matrix is kept
 _PAIRS = 20
-_TEXT = 600  # characters
+_TEXT = 280  # characters
 _PICTURE = 144  # pixels of the longer edge
 _SECONDS, _RATE = 3.0, 16_000  # of a sound: 24 of them stay under 3.2 MB
 
@@ -62,7 +62,7 @@ def surest(dataset: Any, task: Any, rows_N: np.ndarray, p_NC: np.ndarray, target
 
 
 def shown(kind: str, value: Any) -> dict[str, Any]:
-    """A decoded value for a page: text shortened to 600 characters, a picture as a PNG data URI, a sound's first 3 s as a WAV data URI."""
+    """A decoded value for a page: text shortened to 280 characters, a picture as a PNG data URI, a sound's first 3 s as a WAV data URI."""
     if kind == "image":
         return {"kind": kind, **_picture(value)}
     if kind == "audio":

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 Point = tuple[float, float]
-_WIDTH, _HEIGHT = 440, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 44
+_WIDTH, _HEIGHT = 380, 280
+_CELLS = ((4, 76, ""), (10, 44, ""), (12, 38, ""), (20, 30, "dense"), (10**6, 16, "dense tiny"))  # labels at most, cell, style
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 42
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _grid(frame: Frame) -> Markup:
         parts.append(Markup('<text x="{}" y="{}" class="mid">{}</text>').format(frame.across(value), bottom + 18, frame.write_x(value)))
     parts.append(Markup('<path class="axis" d="M{} {}H{}"/>').format(_LEFT, bottom, right))
     parts.append(Markup('<text x="{}" y="{}" class="end title">{}</text>').format(right, _HEIGHT - 6, frame.x_title))
-    parts.append(Markup('<text x="{}" y="{}" class="title">{}</text>').format(_LEFT + 6, _TOP + 6, frame.y_title))
+    parts.append(Markup('<text x="0" y="12" class="title">{}</text>').format(frame.y_title))
     return Markup("").join(parts)
 
 
@@ -102,52 +103,54 @@ def around(values: Sequence[float], floor: float | None = None, ceiling: float |
 
 
 def interval_bar(value: float, low: float, high: float, style: str = "line", label: str = "") -> Markup:
-    """A measure between 0 and 1 on a line as wide as its place: its interval as a band, its value as a dot."""
+    """A measure between 0 and 1 on a line as wide as its place: its interval as a band, its value as a tick."""
     left, right = 100 * max(0.0, low), 100 * min(1.0, high)
     return Markup(
         '<svg class="bar {style}" height="16" role="img" aria-label="{label}"><rect class="rail" x="0" y="7.5" width="100%" height="1"/>'
-        '<rect class="band" x="{left:.2f}%" y="4" width="{width:.2f}%" height="8" rx="4"/><circle cx="{dot:.2f}%" cy="8" r="4"/></svg>'
+        '<rect class="band" x="{left:.2f}%" y="4" width="{width:.2f}%" height="8"/>'
+        '<line x1="{dot:.2f}%" x2="{dot:.2f}%" y1="2" y2="14"/></svg>'
     ).format(style=style, label=label, left=left, width=max(0.2, right - left), dot=100 * min(1.0, max(0.0, value)))
 
 
 def matrix(counts: Sequence[Sequence[int]], labels: Sequence[str], cell_title: Callable[[int, int], str], label: str) -> Markup:
     """The confusion matrix as a heat map: lines are truths. Numbers stand in the cells up to 20 labels."""
-    classes = len(labels)
-    cell, dense = (46, "") if classes <= 6 else (38, "") if classes <= 12 else (30, "dense") if classes <= 20 else (16, "dense tiny")
-    margin = 128 if classes <= 20 else 96
-    size = margin + classes * cell + 2
-    numbers = classes <= 20
+    classes, names = len(labels), [short(label) for label in labels]
+    cell, style = next((size, style) for most, size, style in _CELLS if classes <= most)
+    longest = max(8 * columns(name) for name in names)
+    left, upright = longest + 14, longest > cell - 6
+    top = round(longest * 0.87) + 18 if upright else 26
+    right = round(longest * 0.5) if upright else 2
     parts = []
-    for t, line in enumerate(counts):
-        total, y = max(1, sum(line)), margin + t * cell
-        parts.append(Markup('<text class="name end" x="{}" y="{}">{}</text>').format(margin - 8, y + cell / 2 + 4, short(labels[t])))
+    for i, name in enumerate(names):
+        middle = i * cell + cell / 2
+        turn, anchor = (" rotate(-60)", "name") if upright else ("", "name mid")
+        parts.append(Markup('<text class="name end" x="{}" y="{}">{}</text>').format(left - 8, top + middle + 4, name))
         parts.append(
-            Markup('<text class="name" transform="translate({} {}) rotate(-60)">{}</text>').format(
-                margin + t * cell + cell / 2 + 3, margin - 8, short(labels[t])
+            Markup('<text class="{}" transform="translate({} {}){}">{}</text>').format(
+                anchor, left + middle + (4 if upright else 0), top - 8, turn, name
             )
         )
+    for t, line in enumerate(counts):
         for p, count in enumerate(line):
-            x, shade = margin + p * cell, count / total
-            strength = shade if t == p else min(1.0, shade**0.5 * 1.4)
-            kind = "right" if t == p else "wrong"
             parts.append(
-                Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" fill-opacity="{:.3f}"><title>{}</title></rect>').format(
-                    kind,
-                    x + 1,
-                    y + 1,
-                    cell - 2,
-                    cell - 2,
-                    max(0.04, strength * (0.72 if t == p else 0.9)) if count else 0.035,
-                    cell_title(t, p),
-                )
+                _cell(left + p * cell, top + t * cell, cell, count, count / max(1, sum(line)), t == p, cell_title(t, p), classes <= 20)
             )
-            if numbers and count:
-                dark = " on" if strength > 0.6 else ""
-                parts.append(
-                    Markup('<text class="count{}" x="{}" y="{}">{}</text>').format(dark, x + cell / 2, y + cell / 2 + 4, thousands(count))
-                )
+    width, height = left + classes * cell + right, top + classes * cell + 2
     return Markup('<svg class="matrix {}" viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">{}</svg>').format(
-        dense, size, size, size, label, Markup("").join(parts)
+        style, width, height, width, label, Markup("").join(parts)
+    )
+
+
+def _cell(x: float, y: float, size: int, count: int, share: float, right: bool, title: str, written: bool) -> Markup:
+    """One cell: a right one is grey by its share, a wrong one is coloured, small shares made visible."""
+    strength = 0.72 * share if right else min(0.9, 1.26 * share**0.5)
+    rect = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" fill-opacity="{:.3f}"><title>{}</title></rect>').format(
+        "right" if right else "wrong", x + 1, y + 1, size - 2, size - 2, max(0.05, strength) if count else 0.03, title
+    )
+    if not written or not count:
+        return rect
+    return rect + Markup('<text class="count{}" x="{}" y="{}">{}</text>').format(
+        " on" if strength > 0.5 else "", x + size / 2, y + size / 2 + 4, thousands(count)
     )
 
 
@@ -157,10 +160,14 @@ def thousands(count: int) -> str:
 
 
 def short(text: str, width: int = 15) -> str:
-    """At most `width` columns, wide characters counting two."""
-    taken = 0
-    for i, letter in enumerate(text):
-        taken += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        if taken > width:
-            return text[: max(1, i - 1)] + "…"
-    return text
+    """At most `width` columns."""
+    if columns(text) <= width:
+        return text
+    while columns(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def columns(text: str) -> int:
+    """How wide text is, wide characters counting two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)

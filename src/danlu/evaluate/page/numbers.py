@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 DASH = "–"
-_PLAIN = ("roc_auc", "pr_auc", "log_loss")
+PLAIN = ("roc_auc", "pr_auc", "log_loss")
 
 
 class Numbers:
@@ -20,7 +20,7 @@ class Numbers:
     def value(self, name: str, value: float | None) -> str:
         if value is None:
             return DASH
-        return f"{value:.3f}" if name in _PLAIN else self.percent(value)
+        return f"{value:.3f}" if name in PLAIN else self.percent(value)
 
     def percent(self, value: float) -> str:
         return f"{100 * value:.{self.decimals}f}%"
@@ -30,16 +30,16 @@ class Numbers:
         if measure["value"] is None:
             return ""
         low, high = measure["low"], measure["high"]
-        return f"{low:.3f}–{high:.3f}" if name in _PLAIN else f"{100 * low:.{self.decimals}f}–{100 * high:.{self.decimals}f}"
+        return f"{low:.3f}–{high:.3f}" if name in PLAIN else f"{100 * low:.{self.decimals}f}–{100 * high:.{self.decimals}f}"
 
     def gain(self, name: str, value: float) -> str:
         """A signed difference: `+2.1`, or `-0.012` for an area or a loss."""
-        text = f"{value:+.3f}" if name in _PLAIN else f"{100 * value:+.{self.decimals}f}"
+        text = f"{value:+.3f}" if name in PLAIN else f"{100 * value:+.{self.decimals}f}"
         return text.replace("-", "−")
 
     def gain_with_unit(self, name: str, value: float) -> str:
         text = self.gain(name, value)
-        return text if name in _PLAIN else self.word("points", value=text)
+        return text if name in PLAIN else self.word("points", value=text)
 
     def count(self, value: int) -> str:
         return f"{value:,}"
@@ -52,11 +52,12 @@ class Numbers:
         return f"{value:,}"
 
     def time(self, seconds: float) -> str:
-        whole = round(seconds)
-        if whole < 60:
-            return f"{seconds:.1f} s"
-        hours, minutes = divmod(whole // 60, 60)
-        return f"{hours} h {minutes} min" if hours else f"{minutes} min {whole % 60} s"
+        minutes, rest = divmod(round(seconds), 60)
+        if not minutes:
+            return self.word("seconds", seconds=f"{seconds:.1f}")
+        if minutes < 60:
+            return self.word("minutes", minutes=minutes, seconds=rest)
+        return self.word("hours", hours=minutes // 60, minutes=minutes % 60)
 
     def probability(self, p: float) -> str:
-        return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+        return "<\u00a00.001" if p < 0.001 else f"=\u00a0{p:.3f}"

@@ -29,7 +29,6 @@ def view(report: Mapping[str, Any], word: Words, numbers: Numbers, lang: str) ->
         "matrix": heat_map(report, word),
         "charts": curve_charts(report, word, numbers),
         "training_charts": training_charts(report, word, numbers),
-        "calibration": _calibration(report, word, numbers),
         "contract_lines": report["contract_lines"].get(lang, []),
         "recipe_text": _yaml(report["recipe"]) if report["recipe"] else "",
         "machine": _machine(report["machine"] or {}),
@@ -51,6 +50,9 @@ def _headline(report: Mapping[str, Any], word: Words, numbers: Numbers) -> dict[
     }
     if measure["value"] is not None:
         found["interval"] = word("interval", low=numbers.value(metric, measure["low"]), high=numbers.value(metric, measure["high"]))
+        if metric == "accuracy":
+            hundredths = {name: round(100 * measure[name]) for name in ("value", "low", "high")}
+            found["verdict"] = word("verdict-alone", **hundredths)
     if versus and versus["value"] is not None:
         low, high = numbers.gain(metric, versus["low"]), numbers.gain(metric, versus["high"])
         gain = numbers.gain_with_unit(metric, versus["value"])
@@ -119,19 +121,6 @@ def _classes(report: Mapping[str, Any]) -> tuple[list, list]:
         return lines, []
     lines.sort(key=lambda line: 2.0 if line[1]["f1"]["value"] is None else line[1]["f1"]["value"])
     return lines[:_CLASSES], lines[_CLASSES:]
-
-
-def _calibration(report: Mapping[str, Any], word: Words, numbers: Numbers) -> str:
-    bins = report["curves"]["reliability"]
-    if not bins:
-        return ""
-    rows = sum(b["n"] for b in bins)
-    confidence, right = (sum(b[name] * b["n"] for b in bins) / rows for name in ("confidence", "right"))
-    ece = report["metrics"][report["side"]]["ece"]["value"]
-    values = {"confidence": numbers.percent(confidence), "right": numbers.percent(right)}
-    if ece < 0.03 or abs(confidence - right) < 0.5 * ece:
-        return word("calibration-fair", gap=word("points", value=f"{100 * ece:.1f}"))
-    return word("calibration-over" if confidence > right else "calibration-under", **values)
 
 
 def _machine(machine: Mapping[str, Any]) -> dict[str, str]:
