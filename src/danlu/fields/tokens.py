@@ -32,25 +32,8 @@ def learn(texts: Iterable[str], most: int = MOST_PIECES) -> Tokenizer:
     return tokenizer
 
 
-def from_vocabulary(lines: Sequence[str], lower: bool, split_chinese: bool) -> Tokenizer:
-    """The WordPiece tokenizer of BERT from a `vocab.txt`, as older folders have it; ValueError without its special pieces."""
-    vocabulary = {line.rstrip("\n"): i for i, line in enumerate(lines)}
-    special = {name: vocabulary.get(name) for name in ("[UNK]", "[CLS]", "[SEP]", "[PAD]")}
-    if None in special.values():
-        raise ValueError(", ".join(name for name, i in special.items() if i is None))
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower, handle_chinese_chars=split_chinese)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.add_special_tokens(list(special))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", special["[CLS]"]), ("[SEP]", special["[SEP]"])]
-    )
-    return tokenizer
-
-
 class Pieces:
-    """A tokenizer that cuts at `max_length` pieces, special ones included, keeping the marks at both ends."""
+    """A tokenizer that cuts at `max_length` pieces, special ones included, and keeps the marks at both ends."""
 
     def __init__(self, tokenizer: str, max_length: int) -> None:
         """`tokenizer` is its JSON. ValueError for one that cannot be read."""
@@ -61,26 +44,22 @@ class Pieces:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.json, self.max_length = tokenizer, max_length
-        ends = self._tokenizer.encode("")
-        self._tail = ends.ids[1:]
+        self._tail = self._tokenizer.encode("").ids[1:]  # what stands behind a text, as [SEP] does
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
 
-    def encode_many(self, texts: Sequence[str]) -> list[tuple[np.ndarray, int]]:
-        """For each text its piece ids int64 [T], T at least 1 and at most `max_length`, and how many pieces the whole text has."""
-        return [self._cut(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+    def encode_many(self, texts: Sequence[str], most: int | None = None) -> list[tuple[np.ndarray, int]]:
+        """For each text its piece ids int64 [T], 1 <= T <= `max_length` (and `most`), and how many pieces the whole text has."""
+        limit = min(self.max_length, most or self.max_length)
+        return [self._cut(encoding.ids, limit) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
-    def _cut(self, ids: list[int]) -> tuple[np.ndarray, int]:
+    def _cut(self, ids: list[int], limit: int) -> tuple[np.ndarray, int]:
         whole = len(ids)
-        if whole > self.max_length:
-            keep = self.max_length - len(self._tail)
-            ids = ids[:keep] + self._tail if keep > 0 else ids[: self.max_length]
-        return np.asarray(ids, dtype=np.int64), whole
-
-    def lengths(self, texts: Sequence[str]) -> np.ndarray:
-        """Pieces in each whole text: int64 [N]."""
-        return np.array([len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts))], dtype=np.int64)
+        if whole > limit:
+            tail = self._tail if len(self._tail) < limit else []
+            ids = ids[: limit - len(tail)] + tail
+        return np.asarray(ids or [0], dtype=np.int64), max(1, whole)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that the pieces stand for, special ones shown."""

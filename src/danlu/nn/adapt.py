@@ -20,7 +20,7 @@ _BASE = ".base_layer."
 
 
 def apply(model: Model, adapt: Adapt) -> None:
-    """Sets `requires_grad`, and for `lora` puts adapters beside the body's linear and convolutional layers. InputError where it has none."""
+    """Sets `requires_grad`; `lora` puts adapters beside the body's linear and convolutional layers, an InputError where it has none."""
     if adapt.method == "full":
         return
     stages = model.stages()
@@ -33,7 +33,7 @@ def apply(model: Model, adapt: Adapt) -> None:
 
 
 def frozen_eval(model: Model) -> None:
-    """After `model.train()`: frozen first stages answer as in evaluation (no dropout), frozen batch norms anywhere keep their statistics."""
+    """After `model.train()`: frozen first stages answer as in evaluation (no dropout), frozen batch norms keep their statistics."""
     for stage in _frozen_prefix(model):
         stage.eval()
     for module in model.modules():

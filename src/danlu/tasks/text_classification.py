@@ -2,90 +2,176 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from danlu.core.errors import InputError
+from danlu.core.files import write_json
 from danlu.core.types import Batch, Example, Row
 from danlu.data.batches import collate
 from danlu.fields.text import Ngrams, units
+from danlu.fields.tokens import Pieces, learn
 from danlu.tasks.classification import Classification, ClassificationOptions
 
 NGRAMS = {"small": 200_000, "base": 400_000}
+LONGEST = 512  # pieces, where the recipe and the model say nothing
+_SAMPLE = 20_000  # texts whose lengths are looked at
 
 
 class TextOptions(ClassificationOptions):
     max_length: int | None = Field(
-        None, ge=1, le=8192, description="Words or pieces kept of a text; by default nearly every training text whole, at most 512"
+        None, ge=4, le=8192, description="Words or pieces kept of a text; by default nearly every training text whole, at most 512 pieces"
     )
 
 
 class TextClassification(Classification):
-    """Facts: `ngrams` for a bag, `tokenizer` and `max_length` for the others, with `config` where the model is transformers' own."""
+    """Facts: `ngrams` for a bag; `tokenizer` and `max_length` for the others, with `config` where the model is transformers' own."""
 
     name = "text-classification"
     inputs: ClassVar[dict[str, str]] = {"text": "text"}
     Options = TextOptions
     architecture = "bag"
+    ngrams: Ngrams | None = None
+    pieces: Pieces | None = None
+    config: dict[str, Any] | None = None
+    tokenizer_config: dict[str, Any] | None = None
 
     # -- facts -------------------------------------------------------------------------------------------------
     def fit_inputs(self, rows: Iterable[Row]) -> None:
-        if not hasattr(self, "ngrams"):
-            self.ngrams = Ngrams.learn((row["text"] for row in rows), NGRAMS[self.model.size])
-        if not len(self.ngrams):
+        if self.ngrams is None and self.pieces is None:
+            if self.model.pretrained and not self.model.architecture:
+                self._open_pretrained(rows)
+            elif self._architecture == "bag":
+                self.ngrams = Ngrams.learn(_texts(rows), NGRAMS[self.model.size])
+            else:
+                tokenizer = learn(_texts(rows)).to_str()
+                self.pieces = Pieces(tokenizer, self._max_length(tokenizer, rows, None))
+        if self.ngrams is not None and not len(self.ngrams):
             raise InputError("text.no-words")
 
+    def _open_pretrained(self, rows: Iterable[Row]) -> None:
+        from danlu.nn.folder import open_folder
+
+        folder = open_folder(self.model.pretrained or "")
+        self.config, self.tokenizer_config = folder.config, folder.tokenizer_config
+        self.pieces = Pieces(folder.tokenizer, self._max_length(folder.tokenizer, rows, folder.longest))
+
+    def _max_length(self, tokenizer: str, rows: Iterable[Row], limit: int | None) -> int:
+        """The option, else enough for 99 in 100 training texts, never more than the model has positions for."""
+        wanted = self.options.max_length
+        if wanted is None:
+            sample = list(islice(_texts(rows), _SAMPLE))
+            lengths = [whole for _, whole in Pieces(tokenizer, LONGEST).encode_many(sample)]
+            wanted = min(LONGEST, max(16, math.ceil(float(np.quantile(lengths, 0.99)) / 8) * 8))
+        return min(wanted, limit or wanted)
+
     def facts(self) -> dict[str, Any]:
-        return {"ngrams": self.ngrams.state()}
+        if self.ngrams is not None:
+            return {"ngrams": self.ngrams.state()}
+        facts = {"tokenizer": self.pieces.json, "max_length": self.pieces.max_length}
+        return facts if self.config is None else facts | {"config": self.config, "tokenizer_config": self.tokenizer_config}
 
     def adopt(self, facts: dict[str, Any]) -> None:
-        self.ngrams = Ngrams(**facts["ngrams"])
+        if "ngrams" in facts:
+            self.ngrams = Ngrams(**facts["ngrams"])
+        else:
+            self.pieces = Pieces(facts["tokenizer"], facts["max_length"])
+            self.config, self.tokenizer_config = facts.get("config"), facts.get("tokenizer_config")
 
     # -- rows to arrays ----------------------------------------------------------------------------------------
     def encode_inputs(self, row: Row) -> dict[str, Any]:
-        found = units(row["text"])
-        kept = found[: self.options.max_length]
-        ids_T, weights_T = self.ngrams.encode(kept)
-        return {"ids": ids_T, "weights": weights_T, "span": np.array([len(kept), len(found)])}
+        return self._encode_texts([row["text"]])[0]
+
+    def encode_many(self, rows: Sequence[Row]) -> list[Example]:
+        examples = self._encode_texts([row["text"] for row in rows])
+        for row, example in zip(rows, examples, strict=True):
+            if row.get(self.target) is not None:
+                example["target"] = np.int64(self.index(row[self.target]))
+        return examples
+
+    def _encode_texts(self, texts: list[str]) -> list[Example]:
+        if self.ngrams is None:
+            return [{"ids": ids_T, "whole": np.int64(whole)} for ids_T, whole in self.pieces.encode_many(texts, self.options.max_length)]
+        examples = []
+        for found in map(units, texts):
+            ids_T, weights_T = self.ngrams.encode(found[: self.options.max_length])
+            examples.append({"ids": ids_T, "weights": weights_T, "whole": np.int64(len(found))})
+        return examples
 
     def cut(self, example: Example) -> tuple[int, int]:
-        kept, whole = example["span"]
-        return int(kept), int(whole)
+        whole = int(example["whole"])
+        most = self.options.max_length if self.pieces is None else len(example["ids"])
+        return min(whole, most or whole), whole
+
+    def length(self, example: Example) -> int:
+        return 1 if self.pieces is None else len(example["ids"])
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        """N-grams of all rows one after the other, with `offsets` int64 [B] where each row begins."""
+        """Pieces: `ids` [B, T] and `ids_lengths`. N-grams: of all rows in one line, and `offsets` int64 [B] where each row begins."""
+        if self.ngrams is None:
+            return collate([{key: value for key, value in example.items() if key != "whole"} for example in examples])
         lengths_B = np.array([len(example["ids"]) for example in examples], dtype=np.int64)
         batch = {
             "ids": np.concatenate([example["ids"] for example in examples]).astype(np.int64),
             "weights": np.concatenate([example["weights"] for example in examples]),
             "offsets": lengths_B.cumsum() - lengths_B,
         }
-        return batch | collate([{"target": example["target"]} for example in examples if "target" in example] or [{}])
+        if all("target" in example for example in examples):
+            batch["target"] = np.stack([example["target"] for example in examples])
+        return batch
 
     def show(self, example: Example) -> str:
-        """The known n-grams, the weightiest first."""
+        """The pieces as text, or the known n-grams, the weightiest first."""
+        if self.ngrams is None:
+            return self.pieces.decode(example["ids"])
         heaviest = example["ids"][np.argsort(-example["weights"], kind="stable")]
         return " | ".join(self.ngrams.vocabulary[i] for i in heaviest[:40])
 
     # -- model and training ------------------------------------------------------------------------------------
+    @property
+    def _architecture(self) -> str:
+        return self.model.architecture or self.architecture
+
     def build(self) -> Any:
+        if self.config is not None:
+            from danlu.nn.pretrained import Pretrained
+
+            return Pretrained(len(self.labels), "base", config=self.config | self._names())
         from danlu.nn.table import architecture
 
-        made = architecture("text", self.model.architecture or self.architecture)
-        return made(len(self.labels), self.model.size, vocabulary=len(self.ngrams))
+        made = architecture("text", self._architecture)
+        if self.ngrams is not None:
+            return made(len(self.labels), self.model.size, vocabulary=len(self.ngrams))
+        return made(len(self.labels), self.model.size, vocabulary=len(self.pieces), max_length=self.pieces.max_length)
+
+    def _names(self) -> dict[str, Any]:
+        return {"id2label": dict(enumerate(self.labels)), "label2id": {name: i for i, name in enumerate(self.labels)}}
+
+    def export(self, folder: Path) -> None:
+        """`config.json`, `tokenizer.json` and `tokenizer_config.json`, so that transformers' Auto classes read the bundle."""
+        if self.config is None:
+            return
+        write_json(folder / "config.json", self.config | self._names())
+        (folder / "tokenizer.json").write_text(self.pieces.json, encoding="utf8")
+        write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast"} | self.tokenizer_config)
 
     def defaults(self, rows: int) -> dict[str, Any]:
-        return {
-            "train.epochs": 8,
-            "train.batch_size": 64,
-            "train.optimizer.name": "adamw",
-            "train.optimizer.lr": 2e-3,
-            "train.optimizer.weight_decay": 0.01,
-            "train.early_stopping.patience": 3,
-        }
+        return {f"train.{key}": value for key, value in self._training(rows).items()}
+
+    def _training(self, rows: int) -> dict[str, Any]:
+        plan = {"epochs": 8, "batch_size": 64, "optimizer.name": "adamw", "optimizer.weight_decay": 0.01, "early_stopping.patience": 3}
+        if self.config is not None:
+            rate, epochs = {"full": (5e-5, 3), "last": (5e-5, 3), "head": (1e-3, 10), "lora": (5e-4, 3)}[self.model.adapt.method]
+            return plan | {"epochs": epochs, "batch_size": 32, "optimizer.lr": rate, "early_stopping.patience": 2}
+        if self.ngrams is None:
+            return plan | {"epochs": 12, "optimizer.lr": 5e-4 if self._architecture == "transformer" else 2e-3}
+        return plan | {"optimizer.lr": 1e-2}
 
     @classmethod
     def tiny(cls) -> list[Row]:
@@ -97,8 +183,11 @@ class TextClassification(Classification):
         things = ["room", "food", "服务", "staff"]
         rows = []
         for i in range(48):
-            label = ("good", "bad")[i % 2]
+            label, j = ("good", "bad")[i % 2], i // 2
             words, ends = parts[label]
-            j = i // 2
             rows.append({"text": f"The {things[j % 4]} was {words[(j // 2) % 4]}, {ends[j % 3]}.", "label": label})
         return rows
+
+
+def _texts(rows: Iterable[Row]) -> Iterator[str]:
+    return (row["text"] for row in rows if row.get("text") is not None)

@@ -1,0 +1,142 @@
+"""A transformers encoder as a classifier: the library's own network, our loading. Weights come from safetensors alone.
+
+Shapes: B rows, T pieces, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from danlu.core.errors import RefusedError
+from danlu.nn.folder import Folder, open_folder
+from danlu.nn.model import Model
+from danlu.nn.text.token_model import real
+
+_OLD_NAMES = ((".LayerNorm.weight", ".LayerNorm.gamma"), (".LayerNorm.bias", ".LayerNorm.beta"))  # as TensorFlow's BERT had them
+
+
+class Pretrained(Model):
+    """`config` is the folder's, with `id2label` of the data. Names on disk are transformers' own, so `from_pretrained` reads a bundle."""
+
+    sizes: ClassVar[tuple[str, ...]] = ("base",)
+    prefix: ClassVar[str] = "net."
+
+    def __init__(self, classes: int, size: str, config: dict[str, Any]) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModelForSequenceClassification
+
+        settings = {"num_labels": classes} | {key: value for key, value in config.items() if key != "model_type"}
+        try:
+            made = AutoConfig.for_model(config["model_type"], **settings)
+            self.net = AutoModelForSequenceClassification.from_config(made).float()
+        except ValueError as error:  # no such type, or one without a classifier
+            raise RefusedError("pretrained.unknown-type", config["model_type"], name=config["model_type"]) from error
+        if made.pad_token_id is None:
+            self.net.config.pad_token_id = 0
+        self.width = int(getattr(made, "hidden_size", 0))
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        real_BT = real(batch["ids_lengths"], batch["ids"].shape[1])
+        ids_BT = batch["ids"].masked_fill(~real_BT, self.net.config.pad_token_id)
+        return self.net(input_ids=ids_BT, attention_mask=real_BT.long()).logits
+
+    def stages(self) -> list[nn.Module]:
+        return _stages(self.net)
+
+    @classmethod
+    def example_facts(cls) -> dict[str, Any]:
+        """A BERT of two narrow layers."""
+        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 200}
+        return {"config": {"model_type": "bert", "max_position_embeddings": 64, "pad_token_id": 0, **shape}}
+
+    @classmethod
+    def example_batch(cls, n: int) -> dict[str, Tensor]:
+        """Row i holds i + 1 pieces."""
+        lengths_B = torch.arange(1, n + 1)
+        ids_BT = torch.randint(5, 200, (n, n), generator=torch.Generator().manual_seed(n))
+        return {"ids": ids_BT * real(lengths_B, n), "ids_lengths": lengths_B}
+
+
+def load_body(model: Pretrained, name: str) -> list[dict[str, Any]]:
+    """Fills in the weights of a folder or hub id; its head only where that answers with the model's own labels.
+
+    Gives what the user should know, each a `key` of core/words with its values. RefusedError where the weights do not fit.
+    """
+    folder = open_folder(name)
+    labels = [model.net.config.id2label[i] for i in range(model.net.config.num_labels)]
+    own = dict(model.net.named_parameters()) | {key: tensor for key, tensor in model.net.named_buffers() if key in model.net.state_dict()}
+    head = {id(p) for p in model.head.parameters()}
+    classifier = {key for key, p in own.items() if id(p) in head and not key.startswith(f"{model.net.base_model_prefix}.")}
+    stored = dict(_tensors(folder))
+    found = {key: tensor for key in own if (tensor := _pick(stored, key, model.net.base_model_prefix)) is not None}
+    keep_head = folder.labels == labels and all(key in found and found[key].shape == own[key].shape for key in classifier)
+    for key, tensor in own.items():
+        if key in classifier and not keep_head:
+            continue
+        if key not in found and id(tensor) in head:  # a pooler that the folder lacks starts anew with the head
+            continue
+        if key not in found or found[key].shape != tensor.shape:
+            raise RefusedError("pretrained.bad-shape", folder.path, path=folder.path, name=key)
+        if not bool(torch.isfinite(found[key]).all()):
+            raise RefusedError("pretrained.nan", folder.path, path=folder.path, name=key)
+    with torch.no_grad():
+        for key, tensor in own.items():
+            if key in found and (keep_head or key not in classifier):
+                tensor.copy_(found[key])
+    return _notes(keep_head, folder, labels, any(key in found for key in classifier))
+
+
+def _notes(keep_head: bool, folder: Folder, labels: list[str], has_head: bool) -> list[dict[str, Any]]:
+    if keep_head:
+        return []
+    if has_head and len(folder.labels) != len(labels):
+        return [{"key": "pretrained.new-head", "found": len(folder.labels), "wanted": len(labels)}]
+    return [{"key": "pretrained.fresh-head"}]
+
+
+def _tensors(folder: Folder) -> Iterator[tuple[str, Tensor]]:
+    for file in folder.files:
+        try:
+            with safe_open(file, "pt") as stored:
+                for key in stored.keys():  # noqa: SIM118  (not a dict)
+                    yield key, stored.get_tensor(key)
+        except (SafetensorError, OSError, ValueError) as error:
+            problem = " ".join(str(error).split())[:160] or type(error).__name__
+            raise RefusedError("pretrained.bad-file", folder.path, path=folder.path, name=Path(file).name, problem=problem) from error
+
+
+def _pick(stored: dict[str, Tensor], key: str, base: str) -> Tensor | None:
+    """A tensor by its name in the classifier, in the bare body (without `bert.`), or by its old name."""
+    for name in (key, key.removeprefix(f"{base}.")):
+        for new, old in (("", ""), *_OLD_NAMES):
+            if name.endswith(new) and (candidate := name.removesuffix(new) + old) in stored:
+                return stored[candidate]
+    return None
+
+
+def _stages(net: nn.Module) -> list[nn.Module]:
+    """What comes before the layers, each layer (the last with what follows it), and the head: pooler and classifier."""
+    base = net.base_model
+    lists = {name: module for name, module in base.named_modules() if isinstance(module, nn.ModuleList)}
+    path = max(lists, key=lambda name: sum(p.numel() for p in lists[name].parameters()))
+    before: list[nn.Module] = []
+    after: list[nn.Module] = []
+    head: list[nn.Module] = []
+    node = base
+    for step in path.split("."):
+        side = before
+        for name, child in node.named_children():
+            if name == step:
+                side = after
+            else:
+                (head if "pool" in name else side).append(child)
+        node = node.get_submodule(step)
+    head += [child for child in net.children() if child is not base]
+    *first, last = lists[path]
+    return [nn.ModuleList(before), *first, nn.ModuleList([last, *after]), nn.ModuleList(head)]
