@@ -63,7 +63,9 @@ def load(path: str | Path, device: str = "auto") -> Predictor:
     return Predictor(path, device)
 
 
-def evaluate(bundle: str | Path, data: str | Path, lang: str | None = None, out: str | Path | None = None, **columns: str) -> dict[str, Any]:
+def evaluate(
+    bundle: str | Path, data: str | Path, lang: str | None = None, out: str | Path | None = None, **columns: str
+) -> dict[str, Any]:
     """Scores a bundle on labelled data: the test part of `data` where it has one, else all of it. Writes a report folder where `out` is given."""
     from danlu.train.evaluate import evaluate as run_evaluate
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,15 @@ def test_a_batch_of_one_equals_a_batch_of_many(trained: tuple[str, Any]) -> None
 
 def test_the_report_is_what_the_bundle_answers(trained: tuple[str, Any]) -> None:
     """Evaluating the bundle anew on the run's own test rows gives the accuracy that the report shows."""
-    name, run = trained
+    _, run = trained
     from danlu.train.prepare import prepare
 
     prepared = prepare(run.recipe)
     predictor = Predictor(run.bundle)
     rows = [prepared.dataset.row(int(i)) for i in prepared.sides["test"].rows]
-    said = [prediction.label for prediction in predictor.predict([{k: v for k, v in row.items() if k in predictor.task.inputs} for row in rows])]
+    said = [
+        prediction.label for prediction in predictor.predict([{k: v for k, v in row.items() if k in predictor.task.inputs} for row in rows])
+    ]
     accuracy = float(np.mean([label == row["label"] for label, row in zip(said, rows, strict=True)]))
     assert accuracy == pytest.approx(run.metrics["test"]["accuracy"]["value"])
 
@@ -86,6 +89,10 @@ def test_rest_equals_python(trained: tuple[str, Any]) -> None:
         values = [path.read_bytes() for path in sorted(Path(run.recipe.data.path).rglob("*.*"))[:4]]
         send = lambda client, value: client.post("/predict", files={kind: ("x", value)})  # noqa: E731
     with TestClient(make_app(predictor), base_url="http://127.0.0.1") as client:
+        deadline = time.monotonic() + 60
+        while client.get("/health/ready").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         for value in values:
             answer = send(client, value)
             assert answer.status_code == 200, answer.text

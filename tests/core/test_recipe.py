@@ -40,7 +40,9 @@ def test_paths_start_at_the_recipe(tmp_path: Path) -> None:
 
 def test_overrides_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHERE", "/somewhere")
-    recipe = load_recipe(write(tmp_path, GOOD.replace("news.csv", "${WHERE}/news.csv")), ["train.epochs=9", "task.max_length=12", "data.augment=[]"])
+    recipe = load_recipe(
+        write(tmp_path, GOOD.replace("news.csv", "${WHERE}/news.csv")), ["train.epochs=9", "task.max_length=12", "data.augment=[]"]
+    )
     assert recipe.data.path == "/somewhere/news.csv"
     assert recipe.train.epochs == 9
     assert recipe.task_options == {"max_length": 12}

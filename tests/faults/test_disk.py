@@ -75,7 +75,9 @@ def test_a_damaged_bundle_is_refused(stopped: tuple[Path, Path], tmp_path: Path,
         code = 4
         with pytest.raises(RefusedError):
             danlu.load(tmp_path / "bundle")
-    done = subprocess.run([sys.executable, "-m", "danlu", "predict", str(tmp_path / "bundle"), "x"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "danlu", "predict", str(tmp_path / "bundle"), "x"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
@@ -94,7 +96,9 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
 def in_small_disk(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs a shell script in a namespace of its own, with an 8 MB disk mounted on `folder`."""
     mount = f"mount -t tmpfs -o size=8m tmpfs {folder} && {script}"
-    return subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount], capture_output=True, text=True, check=False
+    )
 
 
 def can_mount(tmp_path: Path) -> bool:

@@ -57,7 +57,9 @@ def test_killed_at_random_instants(task: str, tmp_path: Path) -> None:
             process.wait()
             kills += 1
         words = ["train", "--resume", out] if (out / "recipe.yaml").exists() else ["train", recipe, "--out", out]
-    done = subprocess.run(command(*words if not Run(out).finished else ["train", "--resume", out]), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command(*words if not Run(out).finished else ["train", "--resume", out]), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert kills > 0
     assert digest(out) == digest(tmp_path / "whole")
@@ -100,8 +102,16 @@ def test_crashes_at_every_step_of_an_epoch(text_recipe: dict[str, Any], tmp_path
     steps = max(event["step"] for event in Run(whole).events())
     killed = trained_with_crashes(text_recipe, tmp_path / "killed", list(range(1, steps // 3 + 2)))
     assert digest(killed) == digest(whole)
-    kept = [{k: v for k, v in event.items() if k != "seconds"} for event in Run(killed).events() if event["event"] in ("Stepped", "Evaluated", "Finished")]
-    plain = [{k: v for k, v in event.items() if k != "seconds"} for event in Run(whole).events() if event["event"] in ("Stepped", "Evaluated", "Finished")]
+    kept = [
+        {k: v for k, v in event.items() if k != "seconds"}
+        for event in Run(killed).events()
+        if event["event"] in ("Stepped", "Evaluated", "Finished")
+    ]
+    plain = [
+        {k: v for k, v in event.items() if k != "seconds"}
+        for event in Run(whole).events()
+        if event["event"] in ("Stepped", "Evaluated", "Finished")
+    ]
     assert kept == plain
 
 

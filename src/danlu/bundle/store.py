@@ -47,7 +47,9 @@ def save(folder: Path, task: Task, model: Model, about: dict[str, Any], card: st
     }
     with folder_aside(folder, ABOUT, facts) as aside:
         write_json(aside / TASK, task.state())
-        save_file({name: t.detach().cpu().contiguous() for name, t in adapt.merged(model).items()}, aside / WEIGHTS, metadata={"format": "pt"})
+        save_file(
+            {name: t.detach().cpu().contiguous() for name, t in adapt.merged(model).items()}, aside / WEIGHTS, metadata={"format": "pt"}
+        )
         (aside / CARD).write_text(card, encoding="utf8")
         task.export(aside)
         adapt.adapter_files(model, aside)

@@ -8,7 +8,12 @@ from danlu.cli import check, evaluate, models, new, predict, quickstart, recipe,
 from danlu.core.words import say
 
 app = typer.Typer(
-    help=say("cli.about"), add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, options_metavar="[--...]"
+    help=say("cli.about"),
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    options_metavar="[--...]",
 )
 app.command("quickstart", help=say("cli.quickstart"))(quickstart.quickstart)
 app.command("new", help=say("cli.new"))(new.new)

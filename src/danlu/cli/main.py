@@ -35,7 +35,9 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        return _told(InputError("cli.unexpected", type(error).__name__, problem=" ".join(str(error).split())[:300] or type(error).__name__), argv)
+        return _told(
+            InputError("cli.unexpected", type(error).__name__, problem=" ".join(str(error).split())[:300] or type(error).__name__), argv
+        )
 
 
 def _call(argv: list[str]) -> int:

@@ -68,7 +68,15 @@ class Lines:
         elif isinstance(event, Stepped) and time.monotonic() - self._last >= _EVERY:
             self._last = time.monotonic()
             rate = (event.step - self._first) / max(1e-9, self._last - self._start)
-            line(say("cli.step", step=event.step, steps=self._steps, loss=f"{event.loss:.4f}", left=duration((self._steps - event.step) / max(rate, 1e-9))))
+            line(
+                say(
+                    "cli.step",
+                    step=event.step,
+                    steps=self._steps,
+                    loss=f"{event.loss:.4f}",
+                    left=duration((self._steps - event.step) / max(rate, 1e-9)),
+                )
+            )
 
 
 @contextmanager
@@ -77,7 +85,14 @@ def _bar() -> Iterator[Callable[[Event], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[numbers]}"), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         tasks: dict[str, Any] = {}
 

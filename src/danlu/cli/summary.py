@@ -29,6 +29,8 @@ def table(metrics: dict[str, Any], baselines: dict[str, Any]) -> None:
         if not (measure := metrics.get(name)) or measure["value"] is None:
             continue
         beside = "  ".join(
-            f"{say(f'cli.baseline-{kind}')} {values[name]['value']:.4f}" for kind, values in baselines.items() if values.get(name) and values[name]["value"] is not None
+            f"{say(f'cli.baseline-{kind}')} {values[name]['value']:.4f}"
+            for kind, values in baselines.items()
+            if values.get(name) and values[name]["value"] is not None
         )
         line(f"  {name:<18} {measure['value']:.4f}  [{measure['low']:.4f}, {measure['high']:.4f}]   {beside}")

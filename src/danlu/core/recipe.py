@@ -49,7 +49,9 @@ class Data(Node):
 class Adapt(Node):
     """Which part of pretrained weights is trained."""
 
-    method: Literal["full", "head", "last", "lora"] = Field("full", description="All of it, a new head, the last layers, or low-rank adapters")
+    method: Literal["full", "head", "last", "lora"] = Field(
+        "full", description="All of it, a new head, the last layers, or low-rank adapters"
+    )
     layers: int = Field(2, ge=1, description="How many of the last layers are trained (method: last)")
     rank: int = Field(8, ge=1, le=1024, description="Rank of the adapter (method: lora)")
 

@@ -17,6 +17,7 @@ from danlu.core.recipe import Recipe
 Path_ = tuple[str | int, ...]
 _LIMIT = 1_000_000  # characters in a recipe file
 _DEPTH = 30
+_TAGS = {"str", "int", "float", "bool", "null", "seq", "map", "timestamp"}
 
 
 def read_yaml(text: str, where: str) -> tuple[Any, dict[Path_, int]]:
@@ -33,7 +34,9 @@ def read_yaml(text: str, where: str) -> tuple[Any, dict[Path_, int]]:
         root = yaml.compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise InputError("recipe.bad-yaml", f"{where}:{mark.line + 1 if mark else 1}", problem=_one_line(error.problem or error.context)) from error
+        raise InputError(
+            "recipe.bad-yaml", f"{where}:{mark.line + 1 if mark else 1}", problem=_one_line(error.problem or error.context)
+        ) from error
     except (YAMLError, RecursionError, ValueError) as error:
         raise InputError("recipe.bad-yaml", where, problem=_one_line(str(error))) from error
     lines: dict[Path_, int] = {}
@@ -46,7 +49,8 @@ def read_yaml(text: str, where: str) -> tuple[Any, dict[Path_, int]]:
             raise InputError("recipe.alias", f"{where}:{line}")
         if not isinstance(node, ScalarNode):
             seen.add(id(node))
-        if not str(node.tag).startswith("tag:yaml.org,2002:"):
+        tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
+        if tag not in _TAGS:
             raise InputError("recipe.tag", f"{where}:{line}", tag=node.tag)
         if isinstance(node, SequenceNode):
             return [plain(item, (*path, i)) for i, item in enumerate(node.value)]
@@ -60,6 +64,8 @@ def read_yaml(text: str, where: str) -> tuple[Any, dict[Path_, int]]:
                 lines[(*path, name)] = here
                 result[name] = plain(value_node, (*path, name))
             return result
+        if tag in ("str", "timestamp"):  # the core schema of YAML 1.2 has no dates
+            return node.value
         try:
             return SafeConstructor(loader=yaml).construct_object(node)
         except (YAMLError, ValueError) as error:

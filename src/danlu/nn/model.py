@@ -64,7 +64,7 @@ def parameter_count(model: nn.Module) -> int:
 def transplant(body: Model, donor: dict[str, Tensor]) -> list[str]:
     """Copy every tensor of `donor` (by name on disk) that is not part of the head; the names that were copied. Mismatch: RuntimeError."""
     head = {id(t) for t in [*body.head.parameters(), *body.head.buffers()]}
-    own = {name: tensor for name, tensor in body.weights().items()}
+    own = dict(body.weights())
     in_head = {name for name, tensor in own.items() if _is_any(tensor, head, body)}
     wanted = [name for name in own if name not in in_head]
     missing = [name for name in wanted if name not in donor or donor[name].shape != own[name].shape]

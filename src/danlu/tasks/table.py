@@ -31,7 +31,9 @@ def task_class(name: str) -> type[Task]:
         return _import(TASKS[name])
     if ":" not in name:
         near = nearest(name, TASKS)
-        raise InputError("recipe.unknown-key-near" if near else "recipe.unknown-task", key=name, name=name, near=near, known=", ".join(TASKS))
+        raise InputError(
+            "recipe.unknown-key-near" if near else "recipe.unknown-task", key=name, name=name, near=near, known=", ".join(TASKS)
+        )
     return outside(name)
 
 

@@ -18,7 +18,9 @@ from danlu.train.machine import machine
 from danlu.train.run import Run
 
 
-def evaluate(bundle: str | Path, data: str | Path, columns: Mapping[str, Any], lang: str | None = None, out: str | Path | None = None) -> dict[str, Any]:
+def evaluate(
+    bundle: str | Path, data: str | Path, columns: Mapping[str, Any], lang: str | None = None, out: str | Path | None = None
+) -> dict[str, Any]:
     """The content of report.json for the test part of `data` where it has one, else for all its rows. `out` gets the report's two files.
 
     Columns are those named, else those that the bundle was trained on, else guessed.

@@ -34,7 +34,12 @@ def draw(writer: Any, job: Job) -> None:
         if "image" in example:
             writer.add_image(f"pictures/{number}", example["image"], 0)
         if "audio" in example:
-            writer.add_audio(f"sounds/{number}", torch.as_tensor(example["audio"]).float()[None] / 32768, 0, sample_rate=getattr(job.task, "rate", 16_000))
+            writer.add_audio(
+                f"sounds/{number}",
+                torch.as_tensor(example["audio"]).float()[None] / 32768,
+                0,
+                sample_rate=getattr(job.task, "rate", 16_000),
+            )
     batch = {k: v for k, v in to_device(job.task.collate(examples[:2]), job.device).items() if k != "target"}
     was = job.model.training
     try:

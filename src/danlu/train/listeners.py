@@ -79,7 +79,11 @@ class Wandb:
         except ImportError as error:
             raise InputError("train.no-extra", "wandb", extra="wandb") from error
         self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "danlu"), name=folder.name, dir=str(folder), config=recipe.model_dump(mode="json"), resume="allow"
+            project=os.environ.get("WANDB_PROJECT", "danlu"),
+            name=folder.name,
+            dir=str(folder),
+            config=recipe.model_dump(mode="json"),
+            resume="allow",
         )
 
     def __call__(self, event: Event) -> None:
@@ -104,7 +108,9 @@ class MLflow:
         self._client = MlflowClient(tracking_uri=uri)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "danlu")
         found = self._client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self._client.create_experiment(name, artifact_location=str((folder / "mlflow").resolve()))
+        experiment = (
+            found.experiment_id if found else self._client.create_experiment(name, artifact_location=str((folder / "mlflow").resolve()))
+        )
         self._run = self._client.create_run(experiment, run_name=folder.name).info.run_id
         for key, value in _flat(recipe.model_dump(mode="json")).items():
             self._client.log_param(self._run, key, str(value)[:500])

@@ -59,7 +59,14 @@ def loop(job: Job) -> Iterator[Event]:
     batches = plan(lengths, spec.batch_size, job.recipe.seed, state.epoch)
     steps = len(batches) * spec.epochs
     yield Started(
-        state.step, clock(), steps, spec.epochs, {name: len(side.rows) for name, side in job.sides.items()}, _sizes(job.model), job.precision, str(job.device)
+        state.step,
+        clock(),
+        steps,
+        spec.epochs,
+        {name: len(side.rows) for name, side in job.sides.items()},
+        _sizes(job.model),
+        job.precision,
+        str(job.device),
     )
     while not state.done:
         batches = plan(lengths, spec.batch_size, job.recipe.seed, state.epoch)
@@ -96,7 +103,9 @@ def _step(job: Job, positions: np.ndarray, steps: int) -> tuple[float, float]:
     trained = [p for p in job.model.parameters() if p.grad is not None]
     norm = torch.nn.utils.clip_grad_norm_(trained, job.recipe.train.clip_norm or float("inf"))
     if not torch.isfinite(norm):
-        raise InputError("train.diverged", f"step {state.step}", step=state.step, rate=f"{rate:.3g}", rows=", ".join(map(str, train.rows[positions][:5])))
+        raise InputError(
+            "train.diverged", f"step {state.step}", step=state.step, rate=f"{rate:.3g}", rows=", ".join(map(str, train.rows[positions][:5]))
+        )
     job.optimizer.step()
     state.loss_sum += float(loss.total.detach())
     state.loss_rows += int(loss.count)

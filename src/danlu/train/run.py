@@ -93,7 +93,9 @@ class Run:
             return repr(self)
         from html import escape
 
-        return f'<iframe srcdoc="{escape(page.read_text(encoding="utf8"), quote=True)}" width="100%" height="800" style="border:0"></iframe>'
+        return (
+            f'<iframe srcdoc="{escape(page.read_text(encoding="utf8"), quote=True)}" width="100%" height="800" style="border:0"></iframe>'
+        )
 
 
 def to_yaml(recipe: Recipe) -> str:

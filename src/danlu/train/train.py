@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 import danlu
 from danlu.bundle import folder as bundle_folder
@@ -18,7 +19,7 @@ from danlu.bundle.card import card
 from danlu.bundle.predictor import Predictor, outputs
 from danlu.core.errors import InputError, ProofFailed, ResourceError
 from danlu.core.events import Event, Finished, Warned
-from danlu.core.files import read_json, write_json
+from danlu.core.files import disk_errors, read_json, write_json
 from danlu.core.recipe import Recipe
 from danlu.evaluate import report as report_page
 from danlu.evaluate.judge import judge
@@ -33,17 +34,22 @@ from danlu.train.loop import Job, loop
 from danlu.train.machine import machine
 from danlu.train.optim import make_optimizer
 from danlu.train.prepare import Prepared, prepare
-
 from danlu.train.run import Run, create, locked
 from danlu.train.signals import asked_to_stop
 
 _VERIFIED = 64  # rows on which the bundle must answer as the model in memory did
 
 
-def train(recipe: Recipe, out: str | Path | None = None, name: str = "run", listen: Sequence[Callable[[Event], None]] = (), lang: str | None = None) -> Run:
+def train(
+    recipe: Recipe,
+    out: str | Path | None = None,
+    name: str = "run",
+    listen: Sequence[Callable[[Event], None]] = (),
+    lang: str | None = None,
+) -> Run:
     """Trains, judges and writes the bundle and the report into a new run folder; returns when all is done."""
     run = create(recipe, out, name)
-    with locked(run):
+    with locked(run), _resources(run, recipe):
         return _carry_out(run, recipe, listen, lang)
 
 
@@ -53,8 +59,24 @@ def resume(path: str | Path, listen: Sequence[Callable[[Event], None]] = (), lan
     recipe = run.recipe
     if run.finished:
         return run
-    with locked(run):
+    with locked(run), _resources(run, recipe):
         return _carry_out(run, recipe, listen, lang)
+
+
+@contextmanager
+def _resources(run: Run, recipe: Recipe) -> Iterator[None]:
+    """Out of memory or out of disk, whoever meets it, is one ResourceError; what was saved is safe."""
+    try:
+        with disk_errors(run.path):
+            yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ResourceError("train.out-of-memory", run.path, batch=recipe.train.batch_size or "") from error
+    except SafetensorError as error:  # it wraps the system's error in a text
+        raise ResourceError("files.disk-full", run.path, path=run.path) from error
+    except RuntimeError as error:
+        if "not enough memory" in str(error):
+            raise ResourceError("train.out-of-memory", run.path, batch=recipe.train.batch_size or "") from error
+        raise
 
 
 def _carry_out(run: Run, recipe: Recipe, listen: Sequence[Callable[[Event], None]], lang: str | None) -> Run:
@@ -70,17 +92,10 @@ def _carry_out(run: Run, recipe: Recipe, listen: Sequence[Callable[[Event], None
     write_json(run.path / "machine.json", machine(where, threads))
     job = Job(recipe, prepared.task, model, make_optimizer(model, recipe.train.optimizer), prepared.sides, where, precision, State())
     warnings = _take_up(run, job)
-    try:
-        finished = _drive(run, job, listen, warnings)
-        if job.best is not None:
-            model.load_state_dict(job.best)
-        _finish(run, prepared, job, finished, lang)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ResourceError("train.out-of-memory", run.path, batch=recipe.train.batch_size) from error
-    except RuntimeError as error:
-        if "not enough memory" in str(error):
-            raise ResourceError("train.out-of-memory", run.path, batch=recipe.train.batch_size) from error
-        raise
+    finished = _drive(run, job, listen, warnings)
+    if job.best is not None:
+        model.load_state_dict(job.best)
+    _finish(run, prepared, job, finished, lang)
     return run
 
 
@@ -161,7 +176,9 @@ def _listeners(run: Run, job: Job) -> list[Listener]:
 def _finish(run: Run, prepared: Prepared, job: Job, finished: Finished, lang: str | None) -> None:
     """Judges the chosen weights, writes the bundle, proves that it answers as they do, and writes the report, last of all."""
     task, model = prepared.task, job.model
-    judged = {name: outputs(task, model, side.examples, job.device) for name, side in prepared.sides.items() if name != "train" and len(side.rows)}
+    judged = {
+        name: outputs(task, model, side.examples, job.device) for name, side in prepared.sides.items() if name != "train" and len(side.rows)
+    }
     looks = run.look("train") if "test" in judged else 0
     report = judge(
         prepared.dataset,
