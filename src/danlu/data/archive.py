@@ -82,12 +82,15 @@ def unpacked(path: Path) -> Path:
     """
     try:
         folder = cache_folder() / "unpacked" / file_digest(path)
-        if folder.is_dir():
-            return folder
+    except OSError as error:
+        raise InputError("data.unreadable-file", path, file=path.name, reason=error.strerror or str(error)) from error
+    if folder.is_dir():
+        return folder
+    try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=folder.parent))
     except OSError as error:
-        raise InputError("data.unreadable-file", path, file=path.name, reason=error.strerror or str(error)) from error
+        raise ResourceError("data.cannot-unpack", path, file=path.name, folder=cache_folder(), reason=error.strerror or error) from error
     try:
         _unpack(path, aside)
         aside.chmod(0o755)

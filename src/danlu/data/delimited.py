@@ -119,7 +119,7 @@ def _records(text: str, separator: str, where: str, quoted: bool) -> Iterator[tu
             if "field larger" in str(error):
                 raise InputError("data.huge-cell", f"{where}:{line}", file=where, line=line, limit=MAX_CELL) from None
             cells = None
-        if cells is None or any(cells) or len(cells) > 1:
+        if cells is None or len(cells) > 1 or any(cells):
             yield line, cells
         line = reader.line_num + 1
 

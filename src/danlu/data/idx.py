@@ -27,7 +27,8 @@ def read_idx(paths: Iterable[Path], where: Path) -> Source:
     for path in sorted(paths):
         match = _NAME.fullmatch(path.name)
         parts.setdefault(match["part"].lower(), {}).setdefault(match["what"].lower(), path)
-    return Source.join([_part(part, files, where) for part, files in parts.items()], str(where))
+    sources = [_part(part, files, where) for part, files in parts.items()]
+    return Source.join(sorted(sources, key=lambda source: source.side_N[0] != "train"), str(where))
 
 
 def partner(path: Path) -> list[Path]:
