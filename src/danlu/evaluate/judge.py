@@ -26,7 +26,7 @@ SIDES = ("validation", "test")
 def judge(
     dataset: Any, task: Any, sides: Mapping[str, Any], probabilities: Mapping[str, np.ndarray], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The whole report as JSON values. The test side is judged where it has answers, else validation.
+    """The whole report as JSON values. The test side is judged where it has answers, else validation; a side without any has no metrics.
 
     `sides` maps a side to its rows (dataset indices) and examples, `probabilities` to [N, C] for those rows in their order. With a
     `train` side the baselines are fitted on it; without one there are none. `facts` is what is known beside the answers, all optional:
@@ -35,10 +35,12 @@ def judge(
     """
     side, labels = judged_side(probabilities), list(task.labels)
     seed = int((facts.get("recipe") or {}).get("seed", 0))
-    truths = {name: targets(sides[name]) for name in probabilities}
-    p_NC, targets_N, rows_N = probabilities[side], truths[side], np.asarray(sides[side].rows)
-    found = baselines(task, dataset, sides, side, seed) if "train" in sides else {}
-    empty = np.zeros((0, len(labels)))
+    none = np.zeros(0, dtype=np.int64)
+    answers = {side: (np.zeros((0, len(labels))), none, none)}
+    answers |= {name: (p_NC, targets(sides[name]), np.asarray(sides[name].rows)) for name, p_NC in probabilities.items()}
+    scores = {name: score(p_NC, targets_N, labels, seed) for name, (p_NC, targets_N, _) in answers.items()}
+    p_NC, targets_N, rows_N = answers[side]
+    found = baselines(task, dataset, sides, side, seed) if "train" in sides and len(rows_N) else {}
     return {
         "format": FORMAT,
         "task": task.name,
@@ -47,7 +49,7 @@ def judge(
         "labels": labels,
         "side": side,
         "rows": {name: len(part.rows) for name, part in sides.items()},
-        "metrics": {name: score(probabilities.get(name, empty), truths.get(name, []), labels, seed) for name in SIDES},
+        "metrics": {name: {} for name in SIDES} | scores,
         "baselines": {name: baseline.as_json(targets_N, labels, seed) for name, baseline in found.items()},
         "versus_baseline": _versus(found.get("learned"), p_NC, targets_N, task.metric, seed),
         "confusion": confusion(p_NC.argmax(axis=1), targets_N, labels),

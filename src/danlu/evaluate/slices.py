@@ -39,10 +39,11 @@ def slices(dataset: Any, rows_N: np.ndarray, p_NC: np.ndarray, targets_N: np.nda
 
 
 def grouped(values: list[Any]) -> list[str | None]:
-    """The values as text; numbers with more than 12 distinct values become quartiles `low .. high`."""
+    """The values as text; numbers with more than 12 distinct values become quartiles `low .. high`, but not whole ones that never repeat: ids."""
     texts = [None if value is None or not str(value).strip() else str(value).strip() for value in values]
     numbers = [_number(text) for text in texts if text is not None]
-    if None in numbers or len(set(numbers)) <= _VALUES:
+    is_id = len(set(numbers)) == len(numbers) and all(number is None or number.is_integer() for number in numbers)
+    if None in numbers or len(set(numbers)) <= _VALUES or is_id:
         return texts
     edges = np.unique(np.quantile(numbers, np.linspace(0, 1, 5)))
     names = [f"{low:.6g} .. {high:.6g}" for low, high in pairwise(edges)]

@@ -108,7 +108,7 @@ def _processor(report: Mapping[str, Any]) -> str:
 
 def _columns(report: Mapping[str, Any], word: Words) -> list[dict[str, Any]]:
     """Columns of the table of metrics: the sides that have rows, then the baselines."""
-    sides = [side for side in ("test", "validation") if report["metrics"][side]["accuracy"]["n"]]
+    sides = [side for side in ("test", "validation") if report["metrics"][side] and report["metrics"][side]["accuracy"]["n"]]
     columns = [{"name": word(f"side-{side}"), "scores": report["metrics"][side], "own": side == report["side"]} for side in sides]
     named = sorted(report["baselines"].items(), key=lambda item: item[0] != "learned")
     return columns + [{"name": word(f"baseline-{scored['name']}"), "scores": scored, "own": False} for _, scored in named]
