@@ -8,6 +8,11 @@ import numpy as np
 from PIL import Image
 
 
+def csv_of(rows: list[tuple[str, ...]], header: str = "text,label") -> str:
+    """Lines of csv, the first cell quoted."""
+    return "\n".join([header, *(",".join((f'"{first}"', *rest)) for first, *rest in rows)]) + "\n"
+
+
 def write_picture(path: Path, number: int, size: tuple[int, int] = (6, 5)) -> Path:
     """A picture whose pixels depend on `number`."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ def _existing(name: str, frame: pl.DataFrame, field: str, key: str = "") -> str:
     if name in frame.columns:
         return name
     alike = [column for column in frame.columns if plain(column) == plain(name) and plain(name)]
-    near = alike[0] if alike else _near(name, frame.columns)
+    near = say("data.nearest", name=alike[0]) if alike else _near(name, frame.columns)
     raise InputError("data.no-such-column", key or f"data.columns.{field}", column=name, columns=_listed(frame), near=near)
 
 

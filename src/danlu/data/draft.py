@@ -12,8 +12,8 @@ from danlu.core.recipe import Data, Split
 from danlu.core.words import say
 from danlu.data.dataset import Dataset, open_dataset
 
-_PLAIN = re.compile(r"[A-Za-z_./~][\w./~+-]*", re.ASCII)
-_WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf", "~", ".", ".."}
+_PLAIN = re.compile(r"(?:\.{0,2}/|[A-Za-z_])[\w./~+-]*", re.ASCII)
+_WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
 
 
 def draft(

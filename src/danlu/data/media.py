@@ -37,7 +37,7 @@ def open_text(value: Any, where: str = "") -> str:
 def _pillow() -> Any:
     from PIL import Image
 
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own limit is lower and is an error
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of large or slightly damaged files: what we cannot take is an error
     return Image
 
 
