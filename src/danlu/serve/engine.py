@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from typing import Any
 
-import numpy as np
-
 from danlu.core.errors import DanluError
-from danlu.core.types import Prediction, Sound
+from danlu.core.types import Prediction
 from danlu.serve.answers import Refusal
 from danlu.serve.batching import Batcher, checked
 from danlu.serve.lane import Lane
 from danlu.serve.limits import Limits
 from danlu.serve.metrics import Metrics
 from danlu.serve.parse import Asked, parse
+from danlu.serve.samples import sample
 
 log = logging.getLogger("danlu.serve")
 _TURN = 8  # texts that one request may encode before it is another's turn; of pictures and sounds it is one
@@ -104,13 +102,3 @@ class Engine:
             self.proven = True
         except Exception as error:
             log.error("the model did not pass its self-test", exc_info=error)
-
-
-def sample(kind: str) -> Any:
-    """A plain value of a kind, decoded: a sentence, a shaded square of 64 pixels, a second of 440 Hz."""
-    if kind == "text":
-        return "Danlu asks itself whether it is ready. 丹炉已就绪。"
-    if kind == "image":
-        return np.linspace(0, 255, 64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
-    rate = 16_000
-    return Sound(np.sin(np.arange(rate, dtype=np.float32) * (2 * math.pi * 440 / rate)).astype(np.float32) * 0.3, rate)

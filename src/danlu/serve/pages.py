@@ -18,6 +18,8 @@ from danlu.serve.schema import curl
 _FOLDER = Path(__file__).parent / "static"
 _SAID = ("asking", "recording", "no-microphone", "unreachable", "rows", "wrong-kind", "too-large")  # by the scripts
 
+_KINDS = ("text", "image", "audio")
+
 
 class Pages:
     """Renders templates in the reader's language; `files` are the scripts and styles by name, read once."""
@@ -44,6 +46,7 @@ class Pages:
         page = self._templates.get_template(name).render(
             lang=lang,
             about=self._about,
+            name=self._name(lang),
             accuracy=_accuracy(self._about),
             curl=curl(self._about["inputs"], str(request.base_url)),
             max_body=self._limits.body(self._about["inputs"]),
@@ -51,6 +54,11 @@ class Pages:
             said={name: say(f"serve.page-{name}", lang, n="{n}") for name in _SAID},  # the scripts fill in n
         )
         return Response(page, media_type="text/html")
+
+    def _name(self, lang: str) -> str:
+        """The task in the reader's words, where it is one of the house's."""
+        kind = self._about["task"].removesuffix("-classification")
+        return say(f"serve.page-name-{kind}", lang) if kind in _KINDS else self._about["task"]
 
 
 def _accuracy(about: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import Any
 from danlu.core.words import say
 from danlu.serve.limits import Limits
 from danlu.serve.parse import accepted
+from danlu.serve.samples import sample, sample_json
 
 _TEXT = {"type": "string"}
 _MEDIA = {
@@ -17,7 +18,6 @@ _MEDIA = {
     "required": ["base64"],
     "additionalProperties": False,
 }
-_SAMPLES = {"text": "The quick brown fox", "image": {"base64": "iVBORw0KGgo..."}, "audio": {"base64": "UklGRiQAAABX..."}}
 _FILES = {"image": "picture.png", "audio": "sound.wav"}
 
 
@@ -30,7 +30,7 @@ def row_schema(inputs: Mapping[str, str]) -> dict[str, Any]:
 def answer_schema(labels: list[str]) -> dict[str, Any]:
     """JSON Schema of the answer to one row."""
     share = {"type": "number", "minimum": 0, "maximum": 1}
-    scores = {"type": "object", "properties": dict.fromkeys(labels, share), "required": labels, "additionalProperties": False}
+    scores = {"type": "object", "required": labels, "additionalProperties": share}
     fields = {"label": {"type": "string", "enum": labels}, "score": share, "scores": scores}
     return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
 
@@ -43,7 +43,7 @@ def error_schema() -> dict[str, Any]:
 
 
 def sample_row(inputs: Mapping[str, str]) -> dict[str, Any]:
-    return {name: _SAMPLES[kind] for name, kind in inputs.items()}
+    return {name: sample_json(kind) for name, kind in inputs.items()}
 
 
 def curl(inputs: Mapping[str, str], base: str) -> str:
@@ -51,7 +51,7 @@ def curl(inputs: Mapping[str, str], base: str) -> str:
     if set(inputs.values()) == {"text"}:
         body = json.dumps(sample_row(inputs))
         return f"curl {base}predict -H 'content-type: application/json' -d '{body}'"
-    parts = [f"-F {name}=@{_FILES[kind]}" if kind in _FILES else f"-F {name}='{_SAMPLES[kind]}'" for name, kind in inputs.items()]
+    parts = [f"-F {name}=@{_FILES[kind]}" if kind in _FILES else f"-F {name}='{sample(kind)}'" for name, kind in inputs.items()]
     return f"curl {base}predict {' '.join(parts)}"
 
 

@@ -4,7 +4,18 @@
 const said = JSON.parse(document.body.dataset.said);
 const lang = document.body.dataset.lang;
 const template = document.getElementById("call");
-const pretty = (value) => JSON.stringify(value, null, 2);
+
+// JSON for reading: what fits on one line stays on one line.
+function pretty(value, indent = "") {
+  const line = JSON.stringify(value, null, 1).replace(/\n\s*/g, " ");
+  if (line.length + indent.length < 44 || value === null || typeof value !== "object") return line;
+  const deeper = indent + "  ";
+  const items = Array.isArray(value)
+    ? value.map((item) => pretty(item, deeper))
+    : Object.entries(value).map(([key, item]) => JSON.stringify(key) + ": " + pretty(item, deeper));
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  return open + "\n" + items.map((item) => deeper + item).join(",\n") + "\n" + indent + close;
+}
 
 function schemaBox(name, schema) {
   const box = document.createElement("pre");

@@ -7,6 +7,7 @@ const form = document.getElementById("ask");
 const inputs = JSON.parse(form.dataset.inputs);
 const state = document.getElementById("state");
 const answer = document.getElementById("answer");
+const labels = document.getElementById("labels");
 const SHOWN = 8;
 const files = {};
 let latest = 0;
@@ -18,6 +19,7 @@ function tell(sentence, bad) {
   state.classList.toggle("bad", Boolean(bad));
   state.hidden = false;
   answer.hidden = true;
+  labels.hidden = true;
 }
 
 function bar(name, share) {
@@ -45,7 +47,7 @@ function show(prediction) {
   }
   answer.querySelector("b").textContent = prediction.label;
   answer.querySelector("span").textContent = percent(prediction.score);
-  state.hidden = true;
+  state.hidden = labels.hidden = true;
   answer.hidden = false;
 }
 
@@ -89,7 +91,9 @@ function take(area, file) {
   const preview = area.nextElementSibling;
   const media = preview.querySelector("img, audio");
   if (media.src) URL.revokeObjectURL(media.src);
+  media.hidden = false;
   media.onload = () => media.classList.toggle("small", media.naturalWidth < 112);
+  media.onerror = () => { media.hidden = true; };
   media.src = URL.createObjectURL(file);
   preview.querySelector(".name").textContent = file.name || "";
   preview.hidden = false;
