@@ -60,8 +60,8 @@ def load(path: str | Path) -> Bundle:
     folder = find(path)
     about = read_about(folder)
     name = about["task"]["name"]
-    allow(name)
-    allow(about["model"].get("architecture") or "")
+    for used in (name, about["model"].get("architecture") or ""):
+        allow(used)
     try:
         options = {k: v for k, v in about["task"].items() if k != "name"}
         spec = ModelSpec.model_validate(about["model"])

@@ -60,10 +60,13 @@ def build_task(name: str, options: dict[str, Any], model: Model, steps: list[str
 
 
 def allow(name: str) -> None:
-    """RefusedError where a bundle names a class outside Danlu whose module `DANLU_MODULES` does not list."""
+    """Imports a class outside Danlu that a bundle names; RefusedError where neither this process nor `DANLU_MODULES` has named its module."""
     module = name.partition(":")[0]
-    if ":" in name and module not in os.environ.get("DANLU_MODULES", "").split(","):
+    if ":" not in name:
+        return
+    if module not in sys.modules and module not in os.environ.get("DANLU_MODULES", "").split(","):
         raise RefusedError("bundle.outside-code", name, name=name, module=module)
+    outside(name)
 
 
 def _import(dotted: str) -> Any:

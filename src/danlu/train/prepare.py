@@ -12,7 +12,7 @@ from danlu.core.recipe_file import nearest
 from danlu.data.contract import Contract, Encoded, account, usable
 from danlu.data.dataset import Dataset, open_dataset
 from danlu.nn.table import ARCHITECTURES
-from danlu.tasks.table import build_task, task_class
+from danlu.tasks.table import build_task, outside, task_class
 from danlu.tasks.task import Task
 
 _FALLBACK = {
@@ -74,7 +74,9 @@ def model_spec(recipe: Recipe, cls: type[Task]) -> Model:
     if spec.pretrained:
         return spec
     name = spec.architecture or cls.architecture
-    if ":" not in name and name not in ARCHITECTURES[kind]:
+    if ":" in name:
+        outside(name)
+    elif name not in ARCHITECTURES[kind]:
         near = nearest(name, ARCHITECTURES[kind])
         key = "recipe.unknown-architecture-near" if near else "recipe.unknown-architecture"
         raise InputError(key, "model.architecture", name=name, kind=kind, near=near, known=", ".join(ARCHITECTURES[kind]))

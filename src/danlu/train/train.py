@@ -4,30 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 
-import danlu
-from danlu.bundle import folder as bundle_folder
-from danlu.bundle import store
-from danlu.bundle.card import card
-from danlu.bundle.predictor import Predictor, outputs
-from danlu.core.errors import InputError, ProofFailed, ResourceError
+from danlu.core.errors import InputError, ResourceError
 from danlu.core.events import Event, Finished, Warned
 from danlu.core.files import disk_errors, read_json, write_json
 from danlu.core.recipe import Recipe
-from danlu.evaluate import report as report_page
-from danlu.evaluate.judge import judge
-from danlu.nn import adapt, device
-from danlu.nn.model import Model, parameter_count, transplant
-from danlu.tasks.task import Task
+from danlu.nn import device
 from danlu.train import checkpoint
 from danlu.train.checkpoint import State
+from danlu.train.finish import finish
 from danlu.train.graph import draw
 from danlu.train.listeners import Listener, MLflow, Recorder, TensorBoard, Wandb
 from danlu.train.loop import Job, loop
@@ -36,8 +27,7 @@ from danlu.train.optim import make_optimizer
 from danlu.train.prepare import Prepared, prepare
 from danlu.train.run import Run, create, locked
 from danlu.train.signals import asked_to_stop
-
-_VERIFIED = 64  # rows on which the bundle must answer as the model in memory did
+from danlu.train.start import starting_model
 
 
 def train(
@@ -85,17 +75,19 @@ def _carry_out(run: Run, recipe: Recipe, listen: Sequence[Callable[[Event], None
     _same_data(run, prepared)
     threads = device.settle(recipe.train.threads)
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"threads": threads})})
-    torch.manual_seed(recipe.seed)
-    model, where, precision = _model(prepared, recipe)
+    model, notes = starting_model(prepared, recipe)
+    where = device.pick_device(recipe.train.device)
+    model.to(where)
+    precision = device.pick_precision(recipe.train.precision, model, where)
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": precision})})
     run.write_recipe(recipe)
     write_json(run.path / "machine.json", machine(where, threads))
     job = Job(recipe, prepared.task, model, make_optimizer(model, recipe.train.optimizer), prepared.sides, where, precision, State())
-    warnings = _take_up(run, job)
+    warnings = [*_said(notes), *_take_up(run, job)]
     finished = _drive(run, job, listen, warnings)
     if job.best is not None:
         model.load_state_dict(job.best)
-    _finish(run, prepared, job, finished, lang)
+    finish(run, prepared, job, finished, lang)
     return run
 
 
@@ -109,25 +101,8 @@ def _same_data(run: Run, prepared: Prepared) -> None:
     write_json(file, {**prepared.dataset.describe(), "contract": prepared.contract.as_json()})
 
 
-def _model(prepared: Prepared, recipe: Recipe) -> tuple[Model, torch.device, str]:
-    """The model on its device with its starting weights and its trained part chosen, and the precision of the forward pass."""
-    base = recipe.model.pretrained
-    model = prepared.task.build()
-    if base and bundle_folder.is_bundle(base):
-        folder = bundle_folder.find(base)
-        try:
-            transplant(model, store.read_weights(folder / bundle_folder.WEIGHTS, folder))
-        except RuntimeError as error:
-            raise InputError("train.body-differs", base, path=base, names=str(error)) from error
-    elif base:
-        from danlu.nn.pretrained import load_body
-
-        load_body(model, base)
-    where = device.pick_device(recipe.train.device)
-    if base:
-        adapt.apply(model, recipe.model.adapt)
-    model.to(where)
-    return model, where, device.pick_precision(recipe.train.precision, model, where)
+def _said(notes: list[dict[str, Any]]) -> list[Warned]:
+    return [Warned(0, 0.0, note["key"], {name: value for name, value in note.items() if name != "key"}) for note in notes]
 
 
 def _take_up(run: Run, job: Job) -> list[Warned]:
@@ -171,57 +146,3 @@ def _listeners(run: Run, job: Job) -> list[Listener]:
         else:
             made.append({"wandb": Wandb, "mlflow": MLflow}[name](run.path, job.recipe))
     return made
-
-
-def _finish(run: Run, prepared: Prepared, job: Job, finished: Finished, lang: str | None) -> None:
-    """Judges the chosen weights, writes the bundle, proves that it answers as they do, and writes the report, last of all."""
-    task, model = prepared.task, job.model
-    judged = {
-        name: outputs(task, model, side.examples, job.device) for name, side in prepared.sides.items() if name != "train" and len(side.rows)
-    }
-    looks = run.look("train") if "test" in judged else 0
-    report = judge(
-        prepared.dataset,
-        task,
-        prepared.sides,
-        {name: task.probabilities(logits_NC) for name, logits_NC in judged.items()},
-        {
-            "contract": prepared.contract,
-            "recipe": job.recipe.model_dump(mode="json"),
-            "events": run.events(),
-            "machine": read_json(run.path / "machine.json"),
-            "looks": looks,
-            "seconds": finished.seconds,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model": {"architecture": architecture_of(job), "parameters": parameter_count(model)},
-        },
-    )
-    about = {
-        "danlu": danlu.__version__,
-        "task_name": job.recipe.task_name,
-        "architecture": architecture_of(job),
-        "parameters": parameter_count(model),
-        "labels": task.labels,
-        "columns": prepared.dataset.fields if "text" in task.inputs.values() else {},
-        "data": prepared.dataset.fingerprint,
-        "created": report["created"],
-        "metrics": report["metrics"],
-    }
-    store.save(run.bundle, task, model, about, card(report))
-    _verify(run, task, judged, prepared)
-    report_page.write(run.path, report, lang)
-
-
-def _verify(run: Run, task: Task, judged: dict[str, np.ndarray], prepared: Prepared) -> None:
-    """The bundle on disk answers as the model in memory did, or ProofFailed."""
-    for name, logits_NC in judged.items():
-        examples = prepared.sides[name].examples[:_VERIFIED]
-        again = Predictor(run.bundle, device="cpu").outputs(examples)
-        gap = float(np.abs(task.probabilities(again) - task.probabilities(logits_NC[: len(examples)])).max())
-        if gap > 1e-4:
-            raise ProofFailed("train.bundle-differs", run.bundle, gap=f"{gap:.2g}")
-
-
-def architecture_of(job: Job) -> str:
-    """The architecture's name, or for pretrained weights the class that transformers gives them."""
-    return getattr(job.model, "title", "") or job.task.model.architecture or type(job.model).__name__

@@ -1,0 +1,36 @@
+"""The model before the first step: random weights, a transformers folder's, or the body of another bundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from danlu.bundle import folder as bundle_folder
+from danlu.bundle import store
+from danlu.core.errors import InputError
+from danlu.core.randomness import key
+from danlu.core.recipe import Recipe
+from danlu.nn import adapt
+from danlu.nn.model import Model, transplant
+from danlu.train.prepare import Prepared
+
+
+def starting_model(prepared: Prepared, recipe: Recipe) -> tuple[Model, list[dict[str, Any]]]:
+    """The model with its starting weights and its trained part chosen, and what the user should know as {"key": ..., values}."""
+    base = recipe.model.pretrained
+    torch.manual_seed(key(recipe.seed, "weights"))
+    model, notes = prepared.task.build(), []
+    if base and bundle_folder.is_bundle(base):
+        folder = bundle_folder.find(base)
+        try:
+            transplant(model, store.read_weights(folder / bundle_folder.WEIGHTS, folder))
+        except RuntimeError as error:
+            raise InputError("train.body-differs", base, path=base, names=str(error)) from error
+    elif base:
+        from danlu.nn.pretrained import load_body
+
+        notes = load_body(model, base)
+    if base:
+        adapt.apply(model, recipe.model.adapt)
+    return model, notes
