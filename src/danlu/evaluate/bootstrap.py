@@ -44,7 +44,7 @@ def interval(draws_R: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def exact(value: float, trials: float) -> tuple[float, float]:
-    """The 95% interval of a rate that came out as 0 or 1 in `trials` trials."""
-    reach = 1 - _TAIL ** (1 / max(1.0, trials))
+def exact(value: float, trials: int, rates: int = 1) -> tuple[float, float]:
+    """The 95% interval of a mean of `rates` rates that came out as 0 or 1, one of them the least sure with `trials` trials."""
+    reach = (1 - _TAIL ** (1 / max(1, trials))) / rates
     return (1 - reach, 1.0) if value >= 0.5 else (0.0, reach)

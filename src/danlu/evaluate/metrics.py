@@ -144,7 +144,7 @@ def score(probabilities_NC: np.ndarray, targets_N: np.ndarray, labels: Sequence[
         for name in OF_CLASS:
             value_C, draws_CR = drawn[f"class.{name}"]
             rows = int(claimed_C[c]) if name == "precision" else int(support_C[c])
-            entry[name] = _measured(name, value_C[c], draws_CR[c], rows, np.array([max(1, rows)]))
+            entry[name] = _measured(name, value_C[c], draws_CR[c], rows, (rows, 1))
         scored["classes"][label] = entry
     return scored
 
@@ -178,8 +178,8 @@ def point(probabilities_NC: np.ndarray, targets_N: np.ndarray, metric: str) -> f
     return None if np.isnan(value) else value
 
 
-def _measured(name: str, value: float, draws_R: np.ndarray, rows: int, trials: np.ndarray) -> dict:
-    """The measure as JSON. `trials` are the rows behind each rate that a value of exactly 0 or 1 is a mean of."""
+def _measured(name: str, value: float, draws_R: np.ndarray, rows: int, trials: tuple[int, int]) -> dict:
+    """The measure as JSON. `trials` is what `_trials` says of it."""
     if np.isnan(value):
         return Measure(None, None, None, rows).as_json()
     value = float(value)
@@ -188,14 +188,15 @@ def _measured(name: str, value: float, draws_R: np.ndarray, rows: int, trials: n
         surplus = float(np.nanmean(draws_R)) - value
         low, high = max(0.0, low - surplus), min(1.0, high - surplus)
     elif name not in LOWER_IS_BETTER and low == high == value and value in (0.0, 1.0):
-        low, high = np.mean([exact(value, n) for n in trials], axis=0).tolist()
+        low, high = exact(value, *trials)
     return Measure(value, min(low, value), max(high, value), rows).as_json()
 
 
-def _trials(name: str, rows: int, support_C: np.ndarray) -> np.ndarray:
-    """A mean over classes is as sure as its classes are; a mean over rows as sure as all rows."""
+def _trials(name: str, rows: int, support_C: np.ndarray) -> tuple[int, int]:
+    """The fewest rows behind a rate, and of how many rates the metric is the mean: one of all rows, or one of each label's rows."""
     by_row = name in ("accuracy", "f1_micro") or name.endswith("_weighted")
-    return np.array([rows]) if by_row or not support_C.any() else support_C[support_C > 0]
+    present_P = support_C[support_C > 0]
+    return (rows, 1) if by_row or not len(present_P) else (int(present_P.min()), len(present_P))
 
 
 def _sums(weights_NR: np.ndarray, group_N: np.ndarray, groups: int) -> np.ndarray:
