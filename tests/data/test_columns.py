@@ -45,6 +45,11 @@ def test_short_chinese_texts_by_content() -> None:
     assert fields({"column_1": headlines, "column_2": LABELS}) == {"text": ["column_1"], "label": ["column_2"]}
 
 
+def test_sparse_columns_are_no_labels() -> None:
+    sparse = ["x", "y"] * 5 + [None] * 50
+    assert fields({"v1": LABELS, "v2": LONG, "column_3": sparse}) == {"text": ["v2"], "label": ["v1"]}
+
+
 def test_what_the_user_says_wins() -> None:
     columns = {"text": LONG, "other": LONG, "label": LABELS, "mood": LABELS}
     assert fields(columns, {"text": ["other", "text"], "label": "mood"}) == {"text": ["other", "text"], "label": ["mood"]}

@@ -130,6 +130,16 @@ def test_all_pictures_missing_or_broken(tmp_path: Path, image_data) -> None:
     assert "cannot be read" in caught.value.sentence()
 
 
+def test_rows_left_out_by_reading_are_counted_where_there_is_no_train(tmp_path: Path, text_data, messy: Dataset) -> None:
+    (tmp_path / "other.csv").write_text(csv_of([("words 1 here", "a"), ("words 2 here", "b")]) + "x,y,z\n")
+    contract, encoded = account(text_data(None, split={"test": str(tmp_path / "other.csv")}), Words(messy))
+    assert (contract.sides["test"].rows, len(encoded["test"].rows)) == (3, 2)
+    (tmp_path / "other.csv").write_text(csv_of([("words 1 here", "z"), ("words 2 here", "y")]))
+    with pytest.raises(InputError, match="label never seen in training") as caught:
+        account(text_data(None, split={"test": str(tmp_path / "other.csv")}), Words(messy))
+    assert caught.value.code == "contract.nothing-kept"
+
+
 def test_no_row_of_another_side_was_needed(messy: Dataset) -> None:
     """The training side alone decides which labels are known."""
     contract, _ = account(messy, Words(messy))

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from making import write_picture, write_sound
 
@@ -99,6 +100,26 @@ def test_names_that_are_not_quite_paths(tmp_path: Path, image_data, cell: str) -
     (tmp_path / "set" / "labels.csv").write_text("image,label\n" + "\n".join(lines))
     assert not image_data(tmp_path / "set" / "labels.csv").faults
     assert not image_data(tmp_path / "set").faults
+
+
+def test_a_table_that_names_no_pictures_is_no_table_of_pictures(tmp_path: Path, image_data) -> None:
+    root = classes(tmp_path / "pets")
+    (root / "classes.csv").write_text("id,name\n0,dog\n1,cat\n")
+    assert set(image_data(root).labels) == {"猫", "dog"}
+
+
+def test_pictures_inside_parquet(tmp_path: Path, image_data) -> None:
+    held = [{"bytes": write_picture(tmp_path / "p" / f"{i}.png", i % 15).read_bytes(), "path": f"{i}.png"} for i in range(20)]
+    held[4] = {"bytes": b"broken", "path": "4.png"}
+    (tmp_path / "set").mkdir()
+    for name, rows in (("train-00000-of-00001", range(16)), ("test-00000-of-00001", range(16, 20))):
+        frame = pl.DataFrame({"image": [held[i] for i in rows], "label": [i % 2 for i in rows]})
+        frame.write_parquet(tmp_path / "set" / f"{name}.parquet")
+    data = image_data(tmp_path / "set")
+    assert len(data.indices("test")) == 4
+    assert [data.origin(i) for i in data.faults] == ["train-00000-of-00001.parquet:5"]
+    assert data.row(2)["image"].shape == (5, 6, 3)
+    assert data.units[15] == data.units[0]
 
 
 def test_missing_and_broken_pictures_are_left_out(tmp_path: Path, image_data) -> None:
@@ -195,6 +216,8 @@ def test_wrong_folders(tmp_path: Path, image_data, text_data, audio_data) -> Non
     with pytest.raises(InputError) as caught:
         image_data(tmp_path / "loose")
     assert caught.value.code == "data.no-classes-image"
+    with pytest.raises(InputError, match="no ordinary file"):
+        text_data("/dev/zero")
     with pytest.raises(InputError, match=r"did you mean .*pets"):
         image_data(tmp_path / "pest")
     for name in ("one.csv", "two.csv"):

@@ -166,5 +166,18 @@ def test_one_clear_error(tmp_path: Path, name: str, content: str | bytes, code: 
     assert "\n" not in caught.value.sentence()
 
 
+def test_empty_cells_at_the_end_of_rows(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv", "text,label\nhello there,a,,\ngood bye,b\nagain,a,\n")
+    assert source.frame.rows() == [("hello there", "a"), ("good bye", "b"), ("again", "a")]
+
+
+def test_parquet_with_bytes(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"image": [{"bytes": b"\x89PNG\xff", "path": "a.png"}, None], "words": ["好".encode(), b"x"], "label": [0, 1]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    source = read_table(tmp_path / "t.parquet", "t.parquet")
+    assert source.frame.rows() == [("image:1", "好", "0"), ("image:2", "x", "1")]
+    assert source.arrays["image"].tolist() == [b"\x89PNG\xff", None]
+
+
 def test_half_a_surrogate_pair_in_json(tmp_path: Path) -> None:
     assert table(tmp_path / "t.jsonl", '{"text": "a\\ud800b"}\n').frame.rows() == [("a?b",)]

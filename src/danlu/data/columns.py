@@ -10,8 +10,8 @@ import polars as pl
 
 from danlu.core.errors import InputError
 from danlu.core.words import say
-from danlu.data.folders import media_share
 from danlu.data.header import BODY, LABEL, MEDIA, OTHER, SPLIT, TIME, TITLE, is_number, plain
+from danlu.data.locate import media_share
 from danlu.data.parts import side_of
 from danlu.data.source import Source
 
@@ -51,7 +51,8 @@ def choose(source: Source, given: Mapping[str, str | list[str]], inputs: Mapping
         if field == target:
             continue
         taken = {name for columns in fields.values() for name in columns}
-        names, why = _input(frame.drop(taken), inputs[field])
+        stored = [name for name in source.arrays if name not in taken and inputs[field] != "text"]
+        names, why = (stored, "looks") if len(stored) == 1 else _input(frame.drop(taken), inputs[field])
         if not names:
             raise InputError("data.no-input", source.files[0], field=field, columns=_listed(frame))
         fields[field] = names
@@ -102,7 +103,7 @@ def _target(frame: pl.DataFrame, inputs: Mapping[str, str]) -> tuple[str | None,
         for name in frame.columns:
             if part in plain(name) and frame[name].null_count() < len(frame):
                 return name, "named"
-    columns = {name: _cells(frame, name) for name in frame.columns if plain(name) not in _ASIDE}
+    columns = {name: _cells(frame, name) for name in _mostly_filled(frame) if plain(name) not in _ASIDE}
     fitting = [name for name, cells in columns.items() if _label_like(cells)]
     if not fitting and len(columns) == 2 and media:
         fitting = [name for name, cells in columns.items() if all(media_share(cells, kind) < 0.5 for kind in inputs.values())]
@@ -131,7 +132,7 @@ def _text(frame: pl.DataFrame) -> tuple[list[str], str]:
         return numbered, "named"
     if body or title:
         return [name for name in frame.columns if name in (title, body)], "named"
-    columns = {name: _cells(frame, name) for name in frame.columns if plain(name) not in _ASIDE} or {
+    columns = {name: _cells(frame, name) for name in _mostly_filled(frame) if plain(name) not in _ASIDE} or {
         n: _cells(frame, n) for n in frame.columns
     }
     texts = [name for name, cells in columns.items() if _text_like(cells)]
@@ -160,6 +161,10 @@ def _media(frame: pl.DataFrame, kind: str) -> tuple[list[str], str]:
     if best is not None and shares[best] > 0.5:
         return [best], "looks"
     return next(([names[word]] for word in MEDIA if word in names), []), "named"
+
+
+def _mostly_filled(frame: pl.DataFrame) -> list[str]:
+    return [name for name in frame.columns if frame[name].null_count() * 2 <= len(frame)]
 
 
 def _cells(frame: pl.DataFrame, name: str) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from danlu.core.errors import InputError
 from danlu.core.types import SIDES, Example
+from danlu.core.words import say
 from danlu.data.contract_lines import lines
 from danlu.data.dataset import Dataset
 
@@ -105,7 +106,9 @@ def account(dataset: Dataset, task: Any) -> tuple[Contract, dict[str, Encoded]]:
         kept, sides[side] = _side(dataset, task, side, known)
         if len(kept.rows):
             encoded[side] = kept
-    if not encoded or ("train" not in encoded and sides["train"].rows):
+    if not encoded:
+        raise _nothing_kept(dataset, sides)
+    if "train" not in encoded and (dataset.sides == "train").any():
         raise InputError("contract.no-train-rows", dataset.source.files[0])
     contract = Contract(
         source=", ".join(dataset.source.files[:3]) + (", ..." if len(dataset.source.files) > 3 else ""),
@@ -122,11 +125,21 @@ def account(dataset: Dataset, task: Any) -> tuple[Contract, dict[str, Encoded]]:
     return contract, encoded
 
 
+def _nothing_kept(dataset: Dataset, sides: dict[str, Side]) -> InputError:
+    dropped = [(reason, found) for side in sides.values() for reason, found in side.dropped.items()]
+    if not dropped:
+        return InputError("data.empty", dataset.source.files[0], file=dataset.source.files[0])
+    reason, found = max(dropped, key=lambda item: item[1].n)
+    rows = sum(side.rows for side in sides.values())
+    return InputError("contract.nothing-kept", found.examples[0], rows=rows, n=found.n, reason=say(reason))
+
+
 def _side(dataset: Dataset, task: Any, side: str, known: set[str]) -> tuple[Encoded, Side]:
     all_rows = np.flatnonzero(dataset.sides == side)
     lost: dict[str, list[str]] = {}
+    home = "train" if (dataset.sides == "train").any() else "test"  # of rows that reading left out before they had a side
     for drop in dataset.source.dropped:
-        if (drop.side or "train") == side:
+        if (drop.side or home) == side:
             lost.setdefault(drop.reason, []).append(drop.origin)
     usable_rows = []
     for i in all_rows.tolist():

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,20 +18,10 @@ from danlu.core.recipe import Data, Split
 from danlu.core.types import SIDES, Row
 from danlu.data.columns import choose
 from danlu.data.gather import gather
-from danlu.data.locate import locate
 from danlu.data.media import open_value
+from danlu.data.shelf import Fault, Shelf
 from danlu.data.sides import assign
 from danlu.data.source import Source
-
-_CHUNK = 256  # files decoded by one thread in one go
-_KEEP_BYTES = 1 << 30  # decoded pictures and sounds held in memory
-
-
-class Fault(NamedTuple):
-    """Why a row cannot be used: a key in `core/words/data.toml` and what was wrong with its file, if it has one."""
-
-    reason: str
-    detail: str = ""
 
 
 class Rows(Sequence[Row]):
@@ -65,8 +53,7 @@ class Dataset:
         self.sides = source.side_N
         self.split_by, self.split_column, self.notes = "given", "", list(source.notes)
         self.came: frozenset[str] = frozenset(self.sides.tolist()) - {""}  # the sides that Danlu did not cut
-        self._decoded: dict[tuple[int, str], Any] = {}
-        self._held = 0
+        self.shelves = {field: Shelf(kind, source, fields[field][0]) for field, kind in inputs.items() if kind != "text"}
 
     @classmethod
     def of(
@@ -84,10 +71,8 @@ class Dataset:
         if sides is not None:
             source.side_N = np.asarray(sides, dtype="U10")
         dataset = cls(source, {field: [field] for field in columns}, inputs, target, seed)
-        for field, kind in inputs.items():
-            if kind != "text":
-                for i, value in enumerate(columns[field]):
-                    dataset._decoded[i, field] = open_value(kind, value, f"rows:{i + 1}")
+        for field, shelf in dataset.shelves.items():
+            shelf.put({i: open_value(shelf.kind, value, f"rows:{i + 1}") for i, value in enumerate(columns[field]) if value is not None})
         if sides is None:
             assign(dataset, Split())
         return dataset
@@ -107,22 +92,18 @@ class Dataset:
 
     def row(self, i: int) -> Row:
         """Fields of one row, media decoded. InputError where that is not possible."""
-        row = {field: self._value(i, field, kind) for field, kind in self.inputs.items()}
+        row = {field: self.shelves[field].value(i) if field in self.shelves else self.texts[field][i] or "" for field in self.inputs}
         if self.target is not None:
             label = self.labels[i]
             if label is not None:
                 row[self.target] = label
         return row
 
-    def raw(self, i: int, field: str) -> str | Path | np.ndarray:
-        """What a report shows: the text, the path of the media file, or the picture itself where it is no file."""
-        if self.inputs.get(field) in (None, "text"):
-            return (self.labels if field == self.target else self.texts[field])[i] or ""
-        column = self.fields[field][0]
-        if column in self.source.arrays:
-            return self.source.arrays[column][i]
-        path = Path(self.paths[field][i] or "")
-        return path if path.is_file() else self._decoded.get((i, field), path)
+    def raw(self, i: int, field: str) -> str | Path | bytes | np.ndarray:
+        """What a report shows: the text, the path of the media file, or its bytes or pixels where it is no file."""
+        if field in self.shelves:
+            return self.shelves[field].raw(i)
+        return (self.labels if field == self.target else self.texts[field])[i] or ""
 
     def origin(self, i: int) -> str:
         """`news.csv:17`, the line a row begins on (the row's number in parquet and json), or a media file's path as shown."""
@@ -153,42 +134,6 @@ class Dataset:
         }
 
     @cached_property
-    def paths(self) -> dict[str, list[str | None]]:
-        """Every media field that is a file: its path, which need not exist."""
-        source, found = self.source, {}
-        for field, kind in self.inputs.items():
-            column = self.fields[field][0]
-            if kind != "text" and column not in source.arrays:
-                cells, roots = self.frame[column].to_list(), [source.roots[file] for file in source.file_N.tolist()]
-                listed = not source.line_N.any()  # from the disk itself: no need to look again
-                found[field] = (
-                    [os.path.join(root, cell) for root, cell in zip(roots, cells, strict=True)] if listed else locate(cells, roots, kind)
-                )
-        return found
-
-    def _value(self, i: int, field: str, kind: str) -> Any:
-        if kind == "text":
-            return self.texts[field][i] or ""
-        arrays = self.source.arrays.get(self.fields[field][0])
-        if arrays is not None:
-            return arrays[i]
-        if (i, field) in self._decoded:
-            return self._decoded[i, field]
-        path = self.paths[field][i]
-        if path is None:
-            raise InputError("data.no-media-file", self.origin(i))
-        value = open_value(kind, path, self._shown(i, field))
-        size = value.nbytes if isinstance(value, np.ndarray) else value.samples.nbytes
-        if self._held + size <= _KEEP_BYTES:
-            self._decoded[i, field] = value
-            self._held += size
-        return value
-
-    def _shown(self, i: int, field: str) -> str:
-        cell = self.frame[self.fields[field][0]][i]
-        return f"{self.origin(i)} {cell}" if self.source.line_N[i] else str(cell)
-
-    @cached_property
     def faults(self) -> dict[int, Fault]:
         """Rows that cannot be used and why, found once: no label, no input, or media that does not decode (decoded here, in parallel)."""
         found: dict[int, Fault] = {}
@@ -196,55 +141,22 @@ class Dataset:
             found.update((i, Fault("data.drop-no-label")) for i, label in enumerate(self.labels) if label is None)
         for texts in self.texts.values():
             found.update((i, Fault("data.drop-no-input")) for i, text in enumerate(texts) if text is None)
-        for field, paths in self.paths.items():
-            kind = self.inputs[field]
-            rows = [i for i in range(len(paths)) if i not in found and (i, field) not in self._decoded]
-            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-                parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
-                for faults in pool.map(lambda part: {i: self._media_fault(i, field, kind) for i in part}, parts):  # noqa: B023
-                    found.update((i, fault) for i, fault in faults.items() if fault)
+        for shelf in self.shelves.values():
+            found.update(shelf.faults(i for i in range(len(self)) if i not in found))
         return found
-
-    def _media_fault(self, i: int, field: str, kind: str) -> Fault | None:
-        path = self.paths[field][i]
-        if path is None:
-            return Fault("data.drop-no-input")
-        try:
-            self._value(i, field, kind)
-        except InputError as error:
-            if error.code == "data.needs-audio":
-                raise
-            return Fault("data.drop-no-file" if error.code == "data.no-media-file" else "data.drop-unreadable", error.message)
-        return None
 
     # -- identity ------------------------------------------------------------------------------------------------
     @cached_property
     def units(self) -> np.ndarray:
         """int64 [N]: rows with the same number have the same inputs (texts up to white space, media by bytes)."""
-        keys = [self._identities(field, kind) for field, kind in self.inputs.items()]
+        keys = [self.shelves[field].identities if field in self.shelves else self._normal(field) for field in self.inputs]
         numbers: dict[Any, int] = {}
         return np.array(
-            [numbers.setdefault(key, len(numbers)) for key in (keys[0] if len(keys) == 1 else zip(*keys, strict=True))], np.int64
+            [numbers.setdefault(key, len(numbers)) for key in (zip(*keys, strict=True) if len(keys) > 1 else keys[0])], np.int64
         )
 
-    def _identities(self, field: str, kind: str) -> list[Any]:
-        if kind == "text":
-            return [("empty", i) if text is None else " ".join(text.split()) for i, text in enumerate(self.texts[field])]
-        arrays = self.source.arrays.get(self.fields[field][0])
-        if arrays is not None:
-            return [hashlib.blake2b(value.tobytes(), digest_size=16).digest() for value in arrays]
-        return [self._media_identity(i, field, path) for i, path in enumerate(self.paths[field])]
-
-    def _media_identity(self, i: int, field: str, path: str | None) -> Any:
-        value = self._decoded.get((i, field))
-        try:
-            with open(path or "", "rb") as stream:
-                return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
-        except (OSError, ValueError):
-            if value is None:
-                return ("empty", i)
-            array = value if isinstance(value, np.ndarray) else value.samples
-            return hashlib.blake2b(array.tobytes(), digest_size=16).digest()
+    def _normal(self, field: str) -> list[Any]:
+        return [("none", i) if text is None else " ".join(text.split()) for i, text in enumerate(self.texts[field])]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -252,12 +164,11 @@ class Dataset:
         digest = hashlib.blake2b(digest_size=16)
         for part in self.source.digests:
             digest.update(part.encode())
-        if not self.source.digests or self.paths:
+        if self.shelves or not self.source.digests:
             for name in self.frame.columns:
                 digest.update("\x1e".join(cell or "" for cell in self.frame[name].to_list()).encode())
-            for field, kind in self.inputs.items():
-                for identity in self._identities(field, kind) if kind != "text" else ():
-                    digest.update(identity if isinstance(identity, bytes) else b"-")
+            for shelf in self.shelves.values():
+                digest.update(b"".join(shelf.identities))
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def read_delimited(text: str, where: str, form: str, header: bool | None, like: 
         width = len(names)
         del records[0]
         _no_repeats(names, where)
+    records = [(line, cells[:width] if len(cells) > width and not any(cells[width:]) else cells) for line, cells in records]
     good = [record for record in records if len(record[1]) == width]
     bad += [("data.drop-ragged", line) for line, cells in records if len(cells) != width]
     if not good and not bad:

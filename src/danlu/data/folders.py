@@ -11,17 +11,14 @@ import polars as pl
 
 from danlu.core.errors import InputError
 from danlu.data.archive import is_foreign, read_file
+from danlu.data.header import MEDIA, plain
 from danlu.data.idx import is_idx, read_idx
+from danlu.data.locate import ENDINGS, locate, media_share
 from danlu.data.parts import parts, side_of
 from danlu.data.source import Source
 from danlu.data.tables import is_table, read_table, suffix_of
 from danlu.data.text_encoding import decode
 
-ENDINGS = {
-    "image": frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")),
-    "audio": frozenset((".wav", ".flac", ".ogg", ".mp3")),
-    "text": frozenset((".txt",)),
-}
 _DEPTH = 4  # single folders that may stand around the data
 _MANIFEST = re.compile(r"(meta_?data|manifest|labels?|index|annotations?|data)\b", re.IGNORECASE)
 
@@ -102,18 +99,14 @@ def read_parts(found: dict[str, list[Path]], wanted: Wanted, base: Path) -> Sour
 def _names_media(path: Path, wanted: Wanted, folder: Path) -> bool:
     """Whether the first rows of a table hold names of pictures or sounds (or a file of that name stands near)."""
     try:
-        frame = read_table(path, path.name, wanted.header).frame.head(20)
+        table = read_table(path, path.name, wanted.header)
     except InputError:
         return bool(_MANIFEST.match(path.name))  # then its own error is the one to show
-    return any(media_share(frame[name].to_list(), wanted.kind) > 0.5 for name in frame.columns) or any(
-        plain.lower() in ("file", "filename", "file_name", "path", "id", "image", "audio") for plain in frame.columns
-    )
-
-
-def media_share(cells: list[str | None], kind: str) -> float:
-    """Share of cells that end like a picture's or sound's file name."""
-    filled = [cell for cell in cells if cell]
-    return sum(os.path.splitext(cell)[1].lower() in ENDINGS[kind] for cell in filled) / len(filled) if filled else 0.0
+    frame = table.frame.head(20)
+    if table.arrays or any(media_share(frame[name].to_list(), wanted.kind) > 0.5 for name in frame.columns):
+        return True
+    places = [locate(frame[name].to_list(), [folder] * len(frame), wanted.kind) for name in frame.columns if plain(name) in MEDIA]
+    return any(sum(bool(place) and os.path.isfile(place) for place in found) * 2 > len(found) for found in places)
 
 
 def _side_folders(directories: list[Path], folder: Path, wanted: Wanted, base: Path) -> Source | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from danlu.core.errors import InputError
 from danlu.core.recipe import Data
+from danlu.core.words import say
 from danlu.data.archive import is_archive, unpacked
 from danlu.data.folders import Wanted, read_folder
 from danlu.data.idx import is_idx, partner, read_idx
@@ -68,6 +69,8 @@ def read_path(path: str, wanted: Wanted, like: Source | None = None) -> Source:
         source = read_folder(unpacked(place), wanted)
         source.files = [place.name if file == source.roots[i].name else file for i, file in enumerate(source.files)]
         return source
+    if not place.is_file():
+        raise InputError("data.unreadable-file", place, file=path, reason=say("data.not-a-file"))
     if is_idx(place):
         return read_idx(partner(place), place.parent)
     return read_table(place, place.name, wanted.header, like)

@@ -72,4 +72,4 @@ def _array(path: Path, axes: int) -> np.ndarray:
     shape = struct.unpack(f">{axes}I", data[4:size])
     if len(data) - size != int(np.prod(shape, dtype=object)) or 0 in shape:
         raise InputError("data.bad-idx", path, file=path.name)
-    return np.frombuffer(data, np.uint8, offset=size).reshape(shape)
+    return np.frombuffer(data, np.uint8, offset=size).reshape(shape).copy()

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from danlu.data.archive import is_foreign
-from danlu.data.folders import ENDINGS
+
+ENDINGS = {
+    "image": frozenset((".png", ".jpg", ".jpeg", ".bmp", ".jfif", ".gif", ".webp", ".tif", ".tiff")),
+    "audio": frozenset((".wav", ".flac", ".ogg", ".mp3")),
+    "text": frozenset((".txt",)),
+}
+_MOST_FILES = 1_000_000  # looked through for a name: the table may lie at the root of a disk
 
 
 def locate(cells: Sequence[str | None], roots: Sequence[Path], kind: str) -> list[str | None]:
@@ -47,8 +53,10 @@ def _look_up(cell: str, index: dict[str, str | None]) -> str | None:
 def _index(root: Path, kind: str) -> dict[str, str | None]:
     """Every tail of every media file's path, with and without its ending, in lower case; None where two files share one."""
     index: dict[str, str | None] = {}
+    seen = 0
     for folder, directories, files in os.walk(root):
-        directories[:] = [name for name in directories if not is_foreign(name)]
+        seen += len(files)
+        directories[:] = [name for name in directories if not is_foreign(name)] if seen < _MOST_FILES else []
         for name in files:
             stem, ending = os.path.splitext(name)
             if is_foreign(name) or ending.lower() not in ENDINGS[kind]:
@@ -60,3 +68,9 @@ def _index(root: Path, kind: str) -> dict[str, str | None]:
                     tail = "/".join((*parts[i:-1], last)).casefold()
                     index[tail] = None if tail in index and index[tail] != place else place
     return index
+
+
+def media_share(cells: list[str | None], kind: str) -> float:
+    """Share of cells that end like a picture's or sound's file name."""
+    filled = [cell for cell in cells if cell]
+    return sum(os.path.splitext(cell)[1].lower() in ENDINGS[kind] for cell in filled) / len(filled) if filled else 0.0

@@ -26,7 +26,8 @@ class Source:
     """Rows as found, [N] of them. `side_N` holds "" where the data does not say; `line_N` is 0 where a row is a whole file.
 
     `known` names the columns whose meaning the layout itself tells (a folder per class: {"image": "file", "label": "label"}).
-    `arrays` holds decoded values of a column, first axis N; `roots` is what paths in the cells of each file are relative to.
+    `arrays` holds decoded values of a column (or, dtype object, the bytes of files), first axis N; `roots` is what paths in the cells of
+    each file are relative to.
     """
 
     frame: pl.DataFrame

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from danlu.core.errors import InputError
@@ -42,8 +43,8 @@ def read_table(path: Path, shown: str, header: bool | None = None, like: Source 
         raise InputError("data.empty", shown, file=path.name)
     digest = file_digest(path)
     if form == "parquet":
-        frame = _parquet(data, shown)
-        return Source.of(frame, shown, path.parent, range(1, len(frame) + 1), digests=[digest], header=True)
+        frame, arrays = _parquet(data, shown)
+        return Source.of(frame, shown, path.parent, range(1, len(frame) + 1), arrays=arrays, digests=[digest], header=True)
     text, encoding = decode(data, shown)
     notes: list[dict[str, Any]] = []
     if encoding not in ("utf-8", "utf-8-sig"):
@@ -136,14 +137,32 @@ def _frame_of_objects(rows: list[dict[str, Any]], where: str) -> pl.DataFrame:
 
 
 # -- parquet -----------------------------------------------------------------------------------------------------
-def _parquet(data: bytes, where: str) -> pl.DataFrame:
+def _parquet(data: bytes, where: str) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
+    """Cells as text, and the bytes of files for columns that hold some (alone, or as {"bytes", "path"} as Hugging Face writes them)."""
     try:
         frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise InputError("data.bad-parquet", where, file=where) from error
     if not len(frame) or not frame.columns:
         raise InputError("data.empty", where, file=where)
-    return frame.select(_as_text(frame[name]) for name in frame.columns)
+    columns, arrays = [], {}
+    for name in frame.columns:
+        column = frame[name]
+        held = column.struct.field("bytes") if isinstance(column.dtype, pl.Struct) and "bytes" in column.struct.fields else column
+        if held.dtype == pl.Binary and not _is_text(held):
+            arrays[name] = np.array([*held.to_list(), None], dtype=object)[:-1]
+            columns.append(pl.Series(name, [f"{name}:{i}" for i in range(1, len(frame) + 1)], dtype=pl.String))
+        else:
+            columns.append(_as_text(column))
+    return pl.DataFrame(columns), arrays
+
+
+def _is_text(column: pl.Series) -> bool:
+    try:
+        column.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        return False
+    return True
 
 
 def _as_text(column: pl.Series) -> pl.Series:
