@@ -76,7 +76,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
     except (OSError, OverflowError) as error:
-        problem = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None) or 0
+        problem = os.strerror(number) if number > 0 else str(error).partition(" (while")[0].rstrip(".")
         raise InputError("serve.no-port", f"{host}:{port}", host=host, port=port, problem=problem) from error
 
 
