@@ -96,6 +96,17 @@ class Ngrams:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
         return np.concatenate([ids for ids, _ in parts]), np.concatenate([weights for _, weights in parts])
 
+    def evidence(self, texts: Iterable[str], classes: Iterable[int], count: int) -> np.ndarray:
+        """How much each n-gram speaks for each of `count` classes: float32 [V, count], the log of its share of the n-grams of the class's
+        rows over its share in all other rows, each count raised by one (Wang & Manning 2012).
+        """
+        rows_VC = np.zeros((len(self), count), dtype=np.float32)
+        for text, number in zip(texts, classes, strict=True):
+            rows_VC[self.encode(units(text))[0], number] += 1
+        others_VC = rows_VC.sum(axis=1, keepdims=True) - rows_VC + 1
+        rows_VC += 1
+        return np.log(rows_VC / rows_VC.sum(axis=0)) - np.log(others_VC / others_VC.sum(axis=0))
+
     def _inside(self, word: str) -> list[int]:
         if word not in self._pieces:
             self._pieces[word] = [self._index[piece] for piece in inside(word) if piece in self._index]

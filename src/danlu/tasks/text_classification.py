@@ -20,6 +20,7 @@ from danlu.fields.tokens import Pieces, learn
 from danlu.tasks.classification import Classification, ClassificationOptions
 
 NGRAMS = {"small": 200_000, "base": 400_000}
+_TABLE = 8_000_000  # n-grams times labels: with many labels fewer n-grams
 LONGEST = 512  # pieces, where the recipe and the model say nothing
 _SAMPLE = 20_000  # texts whose lengths are looked at
 
@@ -41,6 +42,7 @@ class TextClassification(Classification):
     pieces: Pieces | None = None
     config: dict[str, Any] | None = None
     tokenizer_config: dict[str, Any] | None = None
+    evidence: np.ndarray | None = None  # of n-grams for labels, where `fit` just saw the rows; a bundle has it in its weights
 
     # -- facts -------------------------------------------------------------------------------------------------
     def fit_inputs(self, rows: Iterable[Row]) -> None:
@@ -48,12 +50,15 @@ class TextClassification(Classification):
             if self.model.pretrained and not self.model.architecture:
                 self._open_pretrained(rows)
             elif self._architecture == "bag":
-                self.ngrams = Ngrams.learn(_texts(rows), NGRAMS[self.model.size])
+                self.ngrams = Ngrams.learn(_texts(rows), min(NGRAMS[self.model.size], max(10_000, _TABLE // len(self.labels))))
             else:
                 tokenizer = learn(_texts(rows)).to_str()
                 self.pieces = Pieces(tokenizer, self._max_length(tokenizer, rows, None))
-        if self.ngrams is not None and not len(self.ngrams):
-            raise InputError("text.no-words")
+        if self.ngrams is not None:
+            if not len(self.ngrams):
+                raise InputError("text.no-words")
+            known = [row for row in rows if row.get("text") is not None]
+            self.evidence = self.ngrams.evidence(_texts(known), (self.index(row[self.target]) for row in known), len(self.labels))
 
     def _open_pretrained(self, rows: Iterable[Row]) -> None:
         from danlu.nn.folder import open_folder
@@ -143,11 +148,16 @@ class TextClassification(Classification):
             from danlu.nn.pretrained import Pretrained
 
             return Pretrained(len(self.labels), "base", config=self.config | self._names())
+        import torch
+
         from danlu.nn.table import architecture
 
         made = architecture("text", self._architecture)
         if self.ngrams is not None:
-            return made(len(self.labels), self.model.size, vocabulary=len(self.ngrams))
+            model = made(len(self.labels), self.model.size, vocabulary=len(self.ngrams))
+            if self.evidence is not None:
+                model.start(torch.from_numpy(self.evidence))
+            return model
         return made(len(self.labels), self.model.size, vocabulary=len(self.pieces), max_length=self.pieces.max_length)
 
     def _names(self) -> dict[str, Any]:
@@ -171,7 +181,7 @@ class TextClassification(Classification):
             return plan | {"epochs": epochs, "batch_size": 32, "optimizer.lr": rate, "early_stopping.patience": 2}
         if self.ngrams is None:
             return plan | {"epochs": 12, "optimizer.lr": 5e-4 if self._architecture == "transformer" else 2e-3}
-        return plan | {"optimizer.lr": 1e-2}
+        return plan | {"optimizer.lr": 2e-3}
 
     @classmethod
     def tiny(cls) -> list[Row]:
