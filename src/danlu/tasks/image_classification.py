@@ -19,6 +19,17 @@ from danlu.tasks.classification import Classification, ClassificationOptions
 STEPS = ("affine", "flip", "shift", "erase", "colour")
 SMALL_SIDE, LARGE_SIDE = 64, 128
 _SAMPLE = 1000  # pictures looked at for size and colour
+_BUDGET = 400.0  # seconds of training on two cores, where the rows alone would ask for more
+_UNKNOWN = 1e-3
+_SECONDS = {  # of two cores for one picture, forward and back: RGB, 32 x 32, or 128 x 128 behind a stem that quarters it
+    "mlp": {"small": 3e-5, "base": 1e-4},
+    "cnn": {"small": 3e-4, "base": 8e-4},
+    "resnet": {"small": 1.3e-3, "base": 4e-3},
+    "resnet18": {"small": 5e-3},
+    "resnet34": {"small": 9e-3},
+    "resnet50": {"small": 1.3e-2},
+    "vit": {"small": 2e-3, "base": 7e-3},
+}
 
 
 class ImageOptions(ClassificationOptions):
@@ -112,12 +123,17 @@ class ImageClassification(Classification):
         return batch | {"image": augment_images(batch["image"], batch["row"], self.augmentation(), seed, epoch)}
 
     def defaults(self, rows: int) -> dict[str, Any]:
-        epochs = int(np.clip(400_000 / max(1, rows), 6, 30))
+        """The fewer rows, the more often each is seen and the smaller the batch; slow models see fewer, so that two cores end in minutes."""
+        seconds = _SECONDS.get(self.model.architecture, {}).get(self.model.size, _UNKNOWN) * (0.5 if self.channels == 1 else 1.0)
+        scale = self.height * self.width / (32 * 32 if max(self.height, self.width) <= SMALL_SIDE else LARGE_SIDE**2)
+        wanted = 12_000 * (max(1, rows) / 300) ** 0.75
+        affordable = max(3 * rows, _BUDGET / (seconds * scale))
+        batch = 2 ** round(math.log2(min(128, max(8, rows / 40))))
         return {
-            "train.epochs": epochs,
-            "train.batch_size": 64 if rows < 5_000 else 128,
+            "train.epochs": max(1, round(min(wanted, affordable) / max(1, rows))),
+            "train.batch_size": batch,
             "train.optimizer.name": "adamw",
-            "train.optimizer.lr": 3e-3,
+            "train.optimizer.lr": (1e-3 if self.model.architecture in ("vit", "mlp") else 3e-3) * math.sqrt(batch / 64),
             "train.optimizer.weight_decay": 0.05,
             "train.early_stopping.patience": 0,
         }
@@ -167,7 +183,8 @@ def mirrors(pictures: list[np.ndarray], labels: list[str]) -> bool:
     """
     x_NHW = np.stack([fit_to(to_channels(image_HWC, 1), 16, 16)[:, :, 0] for image_HWC in pictures]).astype(np.float32)
     names, y_N = np.unique(labels, return_inverse=True)
-    known, asked = np.arange(0, len(y_N), 2), np.arange(1, len(y_N), 2)
+    by_class_N = np.argsort(y_N, kind="stable")
+    known, asked = by_class_N[::2], by_class_N[1::2]
     far_HW = np.full((16, 16), 1e9, dtype=np.float32)
     members = [x_NHW[known][y_N[known] == c] for c in range(len(names))]
     means_CHW = np.stack([some_NHW.mean(axis=0) if len(some_NHW) else far_HW for some_NHW in members])
