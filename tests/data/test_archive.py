@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -131,6 +132,20 @@ def test_cut_anywhere_is_refused(tmp_path: Path, make) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(InputError):
             unpacked(path)
+
+
+def test_extended_header_is_not_read_without_bound(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 50 << 20
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(info.tobuf() + bytes(info.size)))
+    tracemalloc.start()
+    with pytest.raises(InputError) as caught:
+        unpacked(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert caught.value.code == "data.bad-archive"
+    assert peak < 20 << 20
 
 
 def test_names_in_gbk(tmp_path: Path) -> None:

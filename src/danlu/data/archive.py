@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
+import lzma
 import os
 import shutil
 import stat
+import struct
 import sys
 import tarfile
 import tempfile
@@ -25,6 +28,10 @@ FREE_BYTES = 64 << 20
 MAX_FILE_BYTES = 8 << 30  # one table, which is read into memory
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 _CHUNK = 1 << 20
+_DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
+    ValueError, TypeError, struct.error,
+)  # fmt: skip
 _FOREIGN = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
@@ -99,9 +106,11 @@ def unpacked(path: Path) -> Path:
         except OSError:
             if not folder.is_dir():
                 raise
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise InputError("data.bad-archive", path, file=path.name) from error
     except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ):  # positions and names that no archive should hold
+            raise InputError("data.bad-archive", path, file=path.name) from error
         raise ResourceError("data.cannot-unpack", path, file=path.name, folder=cache_folder(), reason=error.strerror or error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -151,8 +160,17 @@ def _inside(name: str, path: Path) -> tuple[str, ...]:
     return pure.parts
 
 
+class _TarEntry(tarfile.TarInfo):
+    """An entry whose extended header is of a sane size: tarfile reads it into memory whole."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if not self.isreg() and self.size > _CHUNK:
+            raise tarfile.ReadError("header too large")
+        return super()._proc_member(archive)
+
+
 def _tar_entries(path: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    with tarfile.open(path, "r|*") as archive:
+    with tarfile.open(path, "r|*", tarinfo=_TarEntry) as archive:
         for entry in archive:
             if not (entry.isreg() or entry.isdir()):
                 raise InputError("data.link", path, file=path.name, entry=entry.name)

@@ -17,7 +17,7 @@ from danlu.data.dataset import Dataset
 
 _CHUNK = 1024
 _SHOWN = 3  # examples of each finding
-_EXCERPT = 300  # characters of the decoded row
+_EXCERPT = (300, 24)  # characters of a line and lines of the decoded row
 
 
 class Encoded(NamedTuple):
@@ -225,9 +225,14 @@ def _example(dataset: Dataset, task: Any, encoded: dict[str, Encoded]) -> dict[s
     kept = next(iter(encoded.values()))
     i = int(kept.rows[0])
     raw = dataset.raw(i, next(iter(dataset.inputs)))
-    shown = {"origin": dataset.origin(i), "decoded": task.show(kept.examples[0])[:_EXCERPT]}
+    shown = {"origin": dataset.origin(i), "decoded": _short(task.show(kept.examples[0]))}
     if isinstance(raw, str):
-        shown["text"] = " ".join(raw.split())[:_EXCERPT]
+        shown["text"] = _short(" ".join(raw.split()))
     if dataset.target and dataset.labels[i] is not None:
         shown["label"] = dataset.labels[i]
     return shown
+
+
+def _short(text: str) -> str:
+    longest, most = _EXCERPT
+    return "\n".join(line[:longest] + ("..." if len(line) > longest else "") for line in text.splitlines()[:most])

@@ -124,4 +124,8 @@ def _example(contract: Contract, lang: str) -> list[str]:
     example = contract.example
     label = f" -> {example['label']}" if "label" in example else ""
     text = [f"  {example['text']}"] if "text" in example else []
-    return [say("contract.example", lang, origin=example["origin"]) + label, *text, f"  {' '.join(example['decoded'].split())}"]
+    return [
+        say("contract.example", lang, origin=example["origin"]) + label,
+        *text,
+        *(f"  {line}".rstrip() for line in example["decoded"].splitlines()),
+    ]

@@ -139,9 +139,11 @@ def _frame_of_objects(rows: list[dict[str, Any]], where: str) -> pl.DataFrame:
 # -- parquet -----------------------------------------------------------------------------------------------------
 def _parquet(data: bytes, where: str) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
     """Cells as text, and the bytes of files for columns that hold some (alone, or as {"bytes", "path"} as Hugging Face writes them)."""
+    if not data.startswith(b"PAR1") or not data.endswith(b"PAR1"):
+        raise InputError("data.bad-parquet", where, file=where)
     try:
         frame = pl.read_parquet(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise InputError("data.bad-parquet", where, file=where) from error
     if not len(frame) or not frame.columns:
         raise InputError("data.empty", where, file=where)
