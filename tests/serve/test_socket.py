@@ -15,6 +15,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from danlu.serve.metrics import Metrics
+from danlu.serve.protocol import protocol
 
 PROCESS = Path(__file__).parent / "serve_process.py"
 
@@ -195,6 +200,30 @@ def test_broken_http_is_answered_in_the_one_shape():
         counted = metrics(port) - before
         refused = sum(n for name, n in counted.items() if 'outcome="refused"' in name)
         assert refused == sum(status >= 400 for _, status in BROKEN)
+
+
+def test_answers_are_not_held_back_for_an_acknowledgement():
+    """Head and body are two writes; with Nagle's algorithm the second waits for the client's delayed ACK: 40 ms a request."""
+
+    async def check():
+        seen = []
+
+        class Spy(protocol(Metrics(), 10, 1.0, 1.0)):
+            def connection_made(self, transport):
+                super().connection_made(transport)
+                seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        config = uvicorn.Config(lambda *_: None, log_config=None)
+        listener = socket.create_server(("127.0.0.1", 0))
+        loop = asyncio.get_running_loop()
+        async with await loop.create_server(lambda: Spy(config, ServerState(), {}), sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            while not seen:
+                await asyncio.sleep(0.01)
+            writer.close()
+        assert seen[0] != 0
+
+    asyncio.run(check())
 
 
 def test_a_chunked_body_beyond_the_limit_is_cut_off():

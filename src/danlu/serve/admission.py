@@ -19,6 +19,9 @@ class Slot:
 
     rows: int = 1
 
+    def grow(self, rows: int) -> None:
+        self.rows = rows
+
 
 class Admission:
     """Counts what is being received and what is waiting or being answered. Lives in the event loop: nothing to lock.

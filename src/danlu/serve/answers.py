@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from danlu.core.errors import DanluError, InputError
-from danlu.core.words import hint, say
+from danlu.core.words import hint, language, say
 
 SECURITY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src blob:; "
@@ -58,6 +58,7 @@ def status_of(error: DanluError) -> int:
 
 
 def error_bytes(error: DanluError, lang: str | None = None) -> bytes:
+    lang = lang or language()
     body = {"code": error.code, "message": say(error.code, lang, **error.values), "where": error.where}
     return json_bytes({"error": body | {"hint": hint(error.code, lang, **error.values)}})
 

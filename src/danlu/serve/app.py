@@ -6,9 +6,10 @@ The order is the point. Gate (Host, origin, token), then route and method, then 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -128,19 +129,14 @@ class Service:
     async def _predict(self, request: Request) -> Response:
         self.admission.check(request)
         body = await self.admission.body(request)
-        with self.admission.hold() as slot:
-            answers = await _unless_gone(request, self._predicted(request.headers.get("content-type", ""), body, slot))
-        return json_answer(answers)
-
-    async def _predicted(self, content_type: str, body: bytes, slot: Any) -> Any:
         try:
-            async with asyncio.timeout(self._limits.answer_s):
-                asked = await self.engine.parse(content_type, body)
-                slot.rows = len(asked.rows)
-                answers = [prediction.as_json() for prediction in await self.engine.predict(asked)]
+            with self.admission.hold() as slot:
+                async with _until_gone(request), asyncio.timeout(self._limits.answer_s):
+                    predictions, many = await self.engine.predict(request.headers.get("content-type", ""), body, slot.grow)
         except TimeoutError:
             raise Refusal(503, "serve.too-late", seconds=self._limits.answer_s) from None
-        return answers if asked.many else answers[0]
+        answers = [prediction.as_json() for prediction in predictions]
+        return json_answer(answers if many else answers[0])
 
     async def _live(self, request: Request) -> Response:
         if not self.engine.alive:
@@ -162,20 +158,24 @@ class Service:
         return json_answer(openapi(self._predictor.describe(), self._limits, spoken(request)))
 
 
-async def _unless_gone(request: Request, work: Awaitable[Any]) -> Any:
-    """The result of `work`; when the client leaves first, the work is taken back and Gone raised."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
+@contextlib.asynccontextmanager
+async def _until_gone(request: Request) -> AsyncIterator[None]:
+    """Cancels the block when the client leaves, and raises Gone then."""
+    task, gone = asyncio.current_task(), False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    watching = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Gone
-        return working.result()
+        yield
+    except asyncio.CancelledError:
+        if gone and task.uncancel() == 0:
+            raise Gone from None
+        raise
     finally:
-        working.cancel()
-        leaving.cancel()
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        watching.cancel()

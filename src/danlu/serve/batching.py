@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from danlu.core.types import Example, Prediction
 from danlu.serve.answers import Refusal
-from danlu.serve.lane import Lane
+from danlu.serve.lane import Lane, tell
 from danlu.serve.metrics import Metrics
 
 log = logging.getLogger("danlu.serve")
@@ -42,13 +43,14 @@ def choose(waiting: Sequence[Waiting], max_batch: int) -> list[Waiting]:
 
 
 class Batcher:
-    """Feeds the model thread. Everything but the model itself happens in the event loop, so there is nothing to lock."""
+    """Feeds the model's thread. That thread chooses its next batch itself: a busy event loop must not keep the model waiting."""
 
     def __init__(self, predictor: Any, lane: Lane, metrics: Metrics, max_batch: int, linger: float) -> None:
         self._predictor, self._lane, self._metrics = predictor, lane, metrics
         self._max_batch, self._linger = max_batch, linger
+        self._lock = threading.Lock()  # over the two below
         self._waiting: list[Waiting] = []
-        self._arrived = asyncio.Event()
+        self._posted = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -57,55 +59,55 @@ class Batcher:
         """One prediction or exception an example, in order. Cancelling this takes back the examples that have not begun."""
         loop = asyncio.get_running_loop()
         rows = [Waiting(example, max(1, self._predictor.task.length(example)), loop.create_future()) for example in examples]
-        self._waiting += rows
-        self._arrived.set()
-        return await asyncio.gather(*(row.answer for row in rows), return_exceptions=True)
+        with self._lock:
+            self._waiting += rows
+            post, self._posted = not self._posted, True
+        if post:
+            self._lane.post(self._batch)
+        try:
+            return [await row.answer for row in rows]
+        finally:
+            for row in rows:
+                row.answer.cancel()
 
-    async def run(self) -> None:
-        """Serves until cancelled."""
-        while True:
-            await self._arrived.wait()
-            self._drop_left()
-            if len(self._waiting) < self._max_batch:
-                await asyncio.sleep(self._linger)
-                self._drop_left()
+    def _batch(self) -> None:
+        """In the model's thread: one batch, and then another as long as rows wait."""
+        if len(self._waiting) < self._max_batch:
+            time.sleep(self._linger)
+        with self._lock:
+            self._waiting = [row for row in self._waiting if not row.answer.cancelled()]
             if not self._waiting:
-                self._arrived.clear()
-                continue
+                self._posted = False
+                return
             batch = choose(self._waiting, self._max_batch)
             chosen = {id(row) for row in batch}
             self._waiting = [row for row in self._waiting if id(row) not in chosen]
-            await self._answer(batch)
+        outcomes = self._outcomes([row.example for row in batch])
+        tell(batch[0].answer, _deliver, batch, outcomes)
+        self._lane.post(self._batch)
 
-    def _drop_left(self) -> None:
-        self._waiting = [row for row in self._waiting if not row.answer.cancelled()]
-
-    async def _answer(self, batch: list[Waiting]) -> None:
-        for row, outcome in zip(batch, await self._outcomes([row.example for row in batch]), strict=True):
-            if row.answer.cancelled():
-                continue
-            if isinstance(outcome, Exception):
-                row.answer.set_exception(outcome)
-            else:
-                row.answer.set_result(outcome)
-
-    async def _outcomes(self, examples: list[Example]) -> list[Prediction | Exception]:
+    def _outcomes(self, examples: list[Example]) -> list[Prediction | Exception]:
         """All at once; where that raises, one by one, so that a poisoned row fails alone."""
         started = time.perf_counter()
         try:
-            predictions = await self._lane.run(self._predictor.predict_examples, examples)
-            outcomes: list[Prediction | Exception] = [checked(prediction) for prediction in predictions]
-            if len(outcomes) != len(examples):
-                raise ValueError(f"{len(outcomes)} predictions for {len(examples)} rows")
+            predictions = self._predictor.predict_examples(examples)
+            if len(predictions) != len(examples):
+                raise ValueError(f"{len(predictions)} predictions for {len(examples)} rows")
         except Exception as error:
             if len(examples) == 1:
                 return [error]
             log.warning("a batch of %d rows raised %r; running them one by one", len(examples), error)
-            return [outcome for example in examples for outcome in await self._outcomes([example])]
+            return [outcome for example in examples for outcome in self._outcomes([example])]
         self._metrics.batch_rows.observe(len(examples))
         self._metrics.batch_seconds.observe(time.perf_counter() - started)
         self._metrics.rows.inc(len(examples))
-        return outcomes
+        return [checked(prediction) for prediction in predictions]
+
+
+def _deliver(_: asyncio.Future, batch: list[Waiting], outcomes: list[Prediction | Exception]) -> None:
+    for row, outcome in zip(batch, outcomes, strict=True):
+        if not row.answer.cancelled():
+            row.answer.set_result(outcome)
 
 
 def checked(prediction: Prediction) -> Prediction | Refusal:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from danlu.core.errors import DanluError
-from danlu.core.types import Prediction
-from danlu.serve.answers import Refusal
-from danlu.serve.batching import Batcher, checked
+from danlu.core.types import Example, Prediction
+from danlu.serve.batching import Batcher
 from danlu.serve.lane import Lane
 from danlu.serve.limits import Limits
 from danlu.serve.metrics import Metrics
@@ -25,37 +25,36 @@ class Engine:
 
     def __init__(self, predictor: Any, metrics: Metrics, limits: Limits) -> None:
         self._predictor, self._limits = predictor, limits
+        self._turn = _TURN if set(predictor.task.inputs.values()) == {"text"} else 1
         self._encoding, self._running = Lane("encode"), Lane("model")
         self.batcher = Batcher(predictor, self._running, metrics, limits.max_batch, limits.linger_s)
         self.draining = self.proven = False
-        self._tasks: list[asyncio.Task] = []
+        self._proving: asyncio.Task | None = None
 
     def start(self) -> None:
         """Starts the threads and the self-test; called in the event loop."""
         for lane in (self._encoding, self._running):
             lane.start()
-        self._tasks = [asyncio.ensure_future(self.batcher.run()), asyncio.ensure_future(self._prove())]
+        self._proving = asyncio.ensure_future(self._prove())
 
     def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        if self._proving is not None:
+            self._proving.cancel()
         for lane in (self._encoding, self._running):
             lane.stop()
 
-    async def parse(self, content_type: str, body: bytes) -> Asked:
-        """The rows of a body, read in the encoding thread."""
-        return await self._encoding.run(parse, content_type, body, self._predictor.task.inputs, self._limits)
-
-    async def predict(self, asked: Asked) -> list[Prediction]:
-        """Predictions in order. The error of the first row that has one, with where it stands."""
-        turn = _TURN if set(self._predictor.task.inputs.values()) == {"text"} else 1
-        examples: list = []
-        for start in range(0, len(asked.rows), turn):
-            examples += await self._encoding.run(self._encode, asked, start, start + turn)
-        for i, outcome in enumerate(outcomes := await self.batcher.predict(examples)):
+    async def predict(self, content_type: str, body: bytes, announce: Callable[[int], None]) -> tuple[list[Prediction], bool]:
+        """Predictions of a body's rows in order, and whether it asked with a list. `announce` hears how many rows there are as soon as
+        that is known. Raises the error of the first row that has one, with where it stands."""
+        asked, examples = await self._encoding.run(self._open, content_type, body)
+        announce(len(asked.rows))
+        while len(examples) < len(asked.rows):
+            examples += await self._encoding.run(self._encode, asked, len(examples))
+        outcomes = await self.batcher.predict(examples)
+        for i, outcome in enumerate(outcomes):
             if isinstance(outcome, Exception):
                 raise self._placed(outcome, asked, i)
-        return outcomes
+        return outcomes, asked.many
 
     def closed(self) -> str | None:
         """Why no work is taken at the moment, as an error's name; None when all is well."""
@@ -71,13 +70,18 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether both threads and the batcher can still get anywhere."""
-        lost = any(task.done() for task in self._tasks[:1]) or not (self._encoding.alive and self._running.alive)
-        return not lost and self.busy_for <= 6 * self._limits.stuck_s
+        """Whether both threads are there and get somewhere."""
+        return self._encoding.alive and self._running.alive and self.busy_for <= 6 * self._limits.stuck_s
 
-    def _encode(self, asked: Asked, start: int, end: int) -> list:
+    def _open(self, content_type: str, body: bytes) -> tuple[Asked, list[Example]]:
+        """In the encoding thread: the rows of a body, and the first turn's examples."""
+        asked = parse(content_type, body, self._predictor.task.inputs, self._limits)
+        return asked, self._encode(asked, 0)
+
+    def _encode(self, asked: Asked, start: int) -> list[Example]:
+        """In the encoding thread: one turn's examples."""
         examples = []
-        for i, row in enumerate(asked.rows[start:end], start):
+        for i, row in enumerate(asked.rows[start : start + self._turn], start):
             try:
                 examples.append(self._predictor.encode(row))
             except DanluError as error:
@@ -96,9 +100,9 @@ class Engine:
         try:
             row = {field: sample(kind) for field, kind in self._predictor.task.inputs.items()}
             example = await self._encoding.run(self._predictor.encode, row)
-            (prediction,) = await self._running.run(self._predictor.predict_examples, [example])
-            if isinstance(found := checked(prediction), Refusal):
-                raise found
+            (outcome,) = await self.batcher.predict([example])
+            if isinstance(outcome, Exception):
+                raise outcome
             self.proven = True
         except Exception as error:
             log.error("the model did not pass its self-test", exc_info=error)

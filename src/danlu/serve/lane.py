@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -41,26 +42,35 @@ class Lane:
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function(*arguments)` in the thread; not begun any more if the caller is cancelled before its turn."""
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        self._queue.put((loop, future, function, arguments))
-        return await future
+        future = asyncio.get_running_loop().create_future()
 
-    def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            loop, future, function, arguments = item
+        def work() -> None:
             if future.cancelled():
-                continue
-            self._since = time.monotonic()
+                return
             try:
                 outcome = (function(*arguments), None)
             except Exception as error:
                 outcome = (None, error)
+            tell(future, _settle, *outcome)
+
+        self.post(work)
+        return await future
+
+    def post(self, work: Callable[[], None]) -> None:
+        """`work()` in the thread, when its turn comes; it raises nothing. Callable from any thread."""
+        self._queue.put(work)
+
+    def _work(self) -> None:
+        while (work := self._queue.get()) is not None:
+            self._since = time.monotonic()
+            work()
             self._since = None
-            try:
-                loop.call_soon_threadsafe(_settle, future, *outcome)
-            except RuntimeError:  # the loop closed while the work was done: nobody waits any more
-                return
+
+
+def tell(future: asyncio.Future, function: Callable[..., None], *arguments: Any) -> None:
+    """`function(future, *arguments)` in the future's event loop, from another thread; nothing when the loop has closed meanwhile."""
+    with contextlib.suppress(RuntimeError):
+        future.get_loop().call_soon_threadsafe(function, future, *arguments)
 
 
 def _settle(future: asyncio.Future, result: Any, error: Exception | None) -> None:

@@ -54,6 +54,7 @@ def serve(app: Service, listener: socket.socket, drain_s: float = 30.0, head_s: 
     """Runs the application on a bound socket; see `run` for the exit code."""
     for noisy in ("uvicorn.error", "python_multipart"):  # they warn of every bad request, which /metrics counts
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    sys.setswitchinterval(0.0005)  # else a busy event loop makes the model wait 5 ms for the interpreter after each of its operations
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     config = uvicorn.Config(
         app,
