@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 import danlu
 from danlu.bundle.predictor import Predictor

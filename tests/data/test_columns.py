@@ -46,6 +46,7 @@ def test_short_chinese_texts_by_content() -> None:
 
 
 def test_sparse_columns_are_no_labels() -> None:
+    assert fields({"no": IDS, "Titel": LONG, "Kategorie": LABELS, "Datum": DATES}) == {"text": ["Titel"], "label": ["Kategorie"]}
     sparse = ["x", "y"] * 5 + [None] * 50
     assert fields({"v1": LABELS, "v2": LONG, "column_3": sparse}) == {"text": ["v2"], "label": ["v1"]}
 

@@ -69,7 +69,7 @@ def follow_one_row() -> str:
     import tempfile
 
     import tiny
-    from fastapi.testclient import TestClient
+    from starlette.testclient import TestClient
 
     import danlu
     from danlu.bundle.predictor import Predictor

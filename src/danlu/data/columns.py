@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from danlu.data.parts import side_of
 from danlu.data.source import Source
 
 _SAMPLE = 5000
+_DATE = re.compile(r"\d{1,4}[-/.年]\d{1,2}([-/.月]\d{1,4}|月)")
 _LABEL_LENGTH = 60  # characters: longer repeated cells are texts, not labels
 _NAMED = ("label", "class", "category", "sentiment", "标签", "类别", "分类")  # also as a part of a longer name
 _ASIDE = frozenset((*SPLIT, *TIME, *OTHER))
@@ -114,8 +116,10 @@ def _target(frame: pl.DataFrame, inputs: Mapping[str, str]) -> tuple[str | None,
 
 
 def _label_like(cells: list[str]) -> bool:
-    """Few distinct short values that come again and again."""
+    """Few distinct short values that come again and again, and are not dates."""
     distinct = set(cells)
+    if all(_DATE.match(cell) for cell in distinct):
+        return False
     return bool(cells) and len(distinct) * 3 <= len(cells) + 3 and len(distinct) < len(cells) and max(map(len, distinct)) <= _LABEL_LENGTH
 
 

@@ -46,6 +46,8 @@ def gather(data: Data, kind: str) -> Source:
     for side, path in named.items():
         sources.append(_one_side(read_path(path, wanted, sources[0] if sources else None), side))
     joined = Source.join(sources, str(data.path or named))
+    if set(joined.side_N.tolist()) <= {"", "train"} and not named:
+        joined.side_N[:] = ""  # a lone part called train says nothing
     if not named and two_parts(set(joined.side_N.tolist()) - {""}):
         joined.side_N = np.where(joined.side_N == "validation", "test", joined.side_N).astype("U10")
         joined.dropped = [drop._replace(side="test") if drop.side == "validation" else drop for drop in joined.dropped]

@@ -47,7 +47,7 @@ class Subsample(nn.Module):
 
 
 class Block(nn.Module):
-    """Half a feed-forward, attention, convolution, half a feed-forward, each added to what it read."""
+    """Half a feed-forward, attention, convolution, half a feed-forward, each added to what it read; at first each adds nothing."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -56,6 +56,8 @@ class Block(nn.Module):
         self.convolution = Convolution(width, dropout)
         self.feed2 = feed_forward(width, dropout)
         self.norm = nn.LayerNorm(width)
+        for last in (self.feed1[-2], self.feed2[-2], self.attention.out, self.convolution.out):
+            nn.init.zeros_(last.weight)
 
     def forward(self, x_BFD: Tensor) -> Tensor:
         x_BFD = x_BFD + 0.5 * self.feed1(x_BFD)
