@@ -44,7 +44,7 @@ def gather(data: Data, kind: str) -> Source:
         if named and not any((source.side_N != "").any() for source in sources):
             sources = [source.with_side("train") for source in sources]
     for side, path in named.items():
-        sources.append(_one_side(read_path(path, wanted, sources[0] if sources else None), side))
+        sources.append(_one_side(read_path(path, wanted, sources[0] if sources else None, f"data.split.{side}"), side))
     joined = Source.join(sources, str(data.path or named))
     if set(joined.side_N.tolist()) <= {"", "train"} and not named:
         joined.side_N[:] = ""  # a lone part called train says nothing
@@ -55,8 +55,8 @@ def gather(data: Data, kind: str) -> Source:
     return joined
 
 
-def read_path(path: str, wanted: Wanted, like: Source | None = None) -> Source:
-    """Rows of one file, folder or archive. `like` is what was read before it of the same data."""
+def read_path(path: str, wanted: Wanted, like: Source | None = None, key: str = "data.path") -> Source:
+    """Rows of one file, folder or archive. `like` is what was read before it of the same data, `key` where the recipe names it."""
     place = Path(path).expanduser()
     try:
         exists, directory = place.exists(), place.is_dir()
@@ -64,7 +64,7 @@ def read_path(path: str, wanted: Wanted, like: Source | None = None) -> Source:
         exists = directory = False
     if not exists:
         near = _near(place)
-        raise InputError("data.no-such-path-near" if near else "data.no-such-path", "data.path", path=path, near=near)
+        raise InputError("data.no-such-path-near" if near else "data.no-such-path", key, path=path, near=near)
     if directory:
         return read_folder(place, wanted)
     if is_archive(place):
