@@ -23,7 +23,7 @@ from danlu.core.errors import InputError, ResourceError
 
 MAX_BYTES = 32 << 30  # everything in an archive together
 MAX_ENTRIES = 2_000_000
-MAX_RATIO = 200  # unpacked to packed; counted only once FREE_BYTES have come out
+MAX_RATIO = 100  # unpacked to packed; counted only once FREE_BYTES have come out
 FREE_BYTES = 64 << 20
 MAX_FILE_BYTES = 8 << 30  # one table, which is read into memory
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")

@@ -110,7 +110,7 @@ def _target(frame: pl.DataFrame, inputs: Mapping[str, str]) -> tuple[str | None,
     if not fitting and len(columns) == 2 and media:
         fitting = [name for name, cells in columns.items() if all(media_share(cells, kind) < 0.5 for kind in inputs.values())]
     if not fitting:
-        return None, ""
+        return next((names[word] for word in LABEL if word in names), None), "named"
     edges = [name for name in (frame.columns[-1], frame.columns[0]) if name in fitting]
     return (edges or sorted(fitting, key=lambda name: len(set(columns[name]))))[0], "looks"
 
