@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from danlu.core.errors import DanluError, InputError, Stopped
 
@@ -66,6 +68,9 @@ def _usage(error: Exception) -> InputError:
         return InputError("cli.no-option", usage, option=error.option_name, near=near)
     if kind == "MissingParameter" and error.param is not None:
         return InputError("cli.missing", usage, name=error.param.human_readable_name, usage=usage)
+    if word := re.match(r"No such command '(.*?)'", error.format_message()):
+        known = sorted(context.command.commands) if context else []
+        return InputError("cli.no-command", usage, name=word[1], near=", ".join(get_close_matches(word[1], known, 3, 0.5) or known))
     return InputError("cli.usage", usage, problem=" ".join(error.format_message().split()), usage=usage)
 
 
