@@ -67,7 +67,7 @@ def _usage(error: Exception) -> InputError:
         near = ", ".join(error.possibilities or ()) or "--help"
         return InputError("cli.no-option", usage, option=error.option_name, near=near)
     if kind == "MissingParameter" and error.param is not None:
-        return InputError("cli.missing", usage, name=error.param.human_readable_name, usage=usage)
+        return InputError("cli.missing", usage, name=_named(error.param), usage=usage)
     if word := re.match(r"No such command '(.*?)'", error.format_message()):
         known = sorted(context.command.commands) if context else []
         return InputError("cli.no-command", usage, name=word[1], near=", ".join(get_close_matches(word[1], known, 3, 0.5) or known))
@@ -84,3 +84,9 @@ def _told(error: DanluError, argv: list[str]) -> int:
 
 def _terminated(number: int, frame: object) -> None:
     raise Stopped("train.interrupted", number)
+
+
+def _named(parameter: object) -> str:
+    """A parameter as its user writes it: --data, or TASK."""
+    options = [text for text in getattr(parameter, "opts", []) if text.startswith("-")]
+    return options[0] if options else str(getattr(parameter, "metavar", "") or getattr(parameter, "name", "")).upper()

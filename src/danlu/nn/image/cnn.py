@@ -1,7 +1,7 @@
 """Plain convolutions in pairs, each pair at half the size and more channels: the fastest way to a good score on a CPU.
 
-`base` has the widths of Keller Jordan's airbench94 (arXiv 2404.00498) and `small` half of them; grey pictures get half again, since
-shapes alone need fewer filters.
+`base` has the widths of Keller Jordan's airbench94 (arXiv 2404.00498) and `small` half of them; grey pictures above 16 px get half again,
+since shapes alone need fewer filters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class CNN(ImageModel):
 
     def __init__(self, classes: int, size: str, **facts: Any) -> None:
         super().__init__(**facts)
-        widths = [width // 2 if self.channels == 1 else width for width in WIDTHS[size]]
+        slim = self.channels == 1 and max(self.sides) > 16
+        widths = [width // 2 if slim else width for width in WIDTHS[size]]
         first = widths[0] // 2
         side = min(self.sides)
         if self.is_small:
