@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from danlu.core.events import Evaluated, Event, Finished, Saved, Started, Stepped, Warned
+from danlu.core.events import Checked, Evaluated, Event, Finished, Saved, Started, Stepped, Warned
 from danlu.core.words import say
 
 _EVERY = 10.0  # seconds between plain lines
@@ -19,7 +19,9 @@ def shown(wanted: bool = True) -> Iterator[list[Callable[[Event], None]]]:
     """Listeners that show progress, for the time of the block."""
     if not wanted:
         yield []
-    elif sys.stderr.isatty() or _notebook():
+        return
+    line(say("cli.preparing"))
+    if sys.stderr.isatty() or _notebook():
         with _bar() as hear:
             yield [hear]
     else:
@@ -33,6 +35,8 @@ def line(text: str) -> None:
 
 def sentence(event: Event) -> str | None:
     """What an event says, where it says something lasting."""
+    if isinstance(event, Checked):
+        return "\n".join([*event.lines, ""])
     if isinstance(event, Started):
         return say(
             "cli.started",
@@ -49,7 +53,8 @@ def sentence(event: Event) -> str | None:
     if isinstance(event, Warned):
         return say(event.key, **event.values)
     if isinstance(event, Finished):
-        return say(f"cli.finished-{event.reason}", seconds=f"{event.seconds:.0f}", step=event.best_step)
+        ended = say(f"cli.finished-{event.reason}", seconds=f"{event.seconds:.0f}", step=event.best_step)
+        return f"{ended}\n{say('cli.judging')}"
     return None
 
 

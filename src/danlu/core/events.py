@@ -22,6 +22,13 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Checked(Event):
+    """Before a model is built: the data contract in people's words."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Started(Event):
     """Before the first step, also after a resume; `steps` is how many there will be at most."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,19 @@ def create(recipe: Recipe, out: str | Path | None, name: str) -> Run:
     run = Run(path)
     run.write_recipe(recipe)
     return run
+
+
+def withdraw(run: Run) -> None:
+    """Takes back a run that made no step, so that the corrected recipe may have its folder, in which `create` found hidden files at most."""
+    if run.events():
+        return
+    for entry in run.path.iterdir():
+        if entry.is_dir() and not entry.name.startswith("."):
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name == _LOCK or not entry.name.startswith("."):
+            entry.unlink(missing_ok=True)
+    with suppress(OSError):
+        run.path.rmdir()
 
 
 @contextmanager

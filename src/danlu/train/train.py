@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from danlu.core.errors import InputError, ResourceError
-from danlu.core.events import Event, Finished, Warned
+from danlu.core.errors import InputError, RefusedError, ResourceError
+from danlu.core.events import Checked, Event, Finished, Warned
 from danlu.core.files import disk_errors, read_json, write_json
 from danlu.core.recipe import Recipe
+from danlu.core.words import language
 from danlu.nn import device
 from danlu.train import checkpoint
 from danlu.train.checkpoint import State
@@ -25,7 +26,7 @@ from danlu.train.loop import Job, loop
 from danlu.train.machine import machine
 from danlu.train.optim import make_optimizer
 from danlu.train.prepare import Prepared, prepare
-from danlu.train.run import Run, create, locked
+from danlu.train.run import Run, create, locked, withdraw
 from danlu.train.signals import asked_to_stop
 from danlu.train.start import starting_model
 
@@ -40,7 +41,11 @@ def train(
     """Trains, judges and writes the bundle and the report into a new run folder; returns when all is done."""
     run = create(recipe, out, name)
     with locked(run), _resources(run, recipe):
-        return _carry_out(run, recipe, listen, lang)
+        try:
+            return _carry_out(run, recipe, listen, lang)
+        except (InputError, RefusedError):
+            withdraw(run)
+            raise
 
 
 def resume(path: str | Path, listen: Sequence[Callable[[Event], None]] = (), lang: str | None = None) -> Run:
@@ -73,6 +78,8 @@ def _carry_out(run: Run, recipe: Recipe, listen: Sequence[Callable[[Event], None
     prepared = prepare(recipe)
     recipe = prepared.recipe
     _same_data(run, prepared)
+    for hear in listen:
+        hear(Checked(0, 0.0, tuple(prepared.contract.lines(language()))))
     threads = device.settle(recipe.train.threads)
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"threads": threads})})
     model, notes = starting_model(prepared, recipe)
