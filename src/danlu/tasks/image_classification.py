@@ -126,7 +126,7 @@ class ImageClassification(Classification):
         """The fewer rows, the more often each is seen and the smaller the batch; slow models see fewer, so that two cores end in minutes."""
         seconds = _SECONDS.get(self.model.architecture, {}).get(self.model.size, _UNKNOWN) * (0.5 if self.channels == 1 else 1.0)
         scale = self.height * self.width / (32 * 32 if max(self.height, self.width) <= SMALL_SIDE else LARGE_SIDE**2)
-        wanted = 12_000 * (max(1, rows) / 300) ** 0.75
+        wanted = 12_000 * (max(1, rows) / 300) ** 0.7
         affordable = max(3 * rows, _BUDGET / (seconds * scale))
         batch = 2 ** round(math.log2(min(128, max(8, rows / 40))))
         return {
