@@ -12,7 +12,7 @@ from danlu.tasks.audio_classification import AudioClassification, AudioOptions
 
 
 def made(steps=None, architecture=None, **options) -> AudioClassification:
-    task = AudioClassification(AudioOptions(**options), Model(architecture=architecture))
+    task = AudioClassification(AudioOptions(**options), Model(architecture=architecture or AudioClassification.architecture))
     task.steps = steps
     return task
 

@@ -52,7 +52,7 @@ class Stem(nn.Module):
 class Residual(nn.Module):
     """Two 3x3 convolutions beside a shortcut, which is projected where the shape changes."""
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int | tuple[int, int]) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 3, stride=stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(width)

@@ -1,7 +1,7 @@
 """The Conformer (Gulati et al. 2020, "Conformer: Convolution-augmented Transformer for Speech Recognition") for whole sounds.
 
-Differences from the paper: positions are rotations of queries and keys (Su et al. 2021, RoFormer), and the convolution is normalised over
-channels instead of over the batch, so that a small batch trains like a large one.
+Differences from the paper: positions are rotations of queries and keys (Su et al. 2021, RoFormer), the convolution is normalised over
+channels instead of over the batch, each branch starts at zero, and the stem is a residual network: a few hundred sounds are enough to learn.
 Shapes: B rows, F frames, M mel bins, C channels, H heads, D width, E width of a head.
 """
 
@@ -16,11 +16,11 @@ from torch.nn.functional import glu, scaled_dot_product_attention, silu
 from danlu.nn.audio.cnn import Residual, Stem, halved
 from danlu.nn.audio.sound_model import AttentivePool, SoundModel
 
-_SIZES = {"small": (128, 4, 4), "base": (256, 8, 4)}  # width, blocks, heads
+_SIZES = {"small": (128, 3, 4), "base": (256, 8, 4)}  # width, blocks, heads
 
 
 class Conformer(SoundModel):
-    """A convolutional stem that quarters time and frequency, Conformer blocks, attentive pooling."""
+    """A residual stem that quarters time, Conformer blocks, attentive pooling."""
 
     def __init__(self, classes: int, size: str = "small", *, dropout: float = 0.1, **facts: Any) -> None:
         super().__init__(**facts)
@@ -37,8 +37,8 @@ class Subsample(nn.Module):
     def __init__(self, bins: int, width: int, dropout: float, channels: int = 32) -> None:
         super().__init__()
         self.stem = Stem(channels)
-        self.levels = nn.Sequential(Residual(channels, 2 * channels, stride=2), Residual(2 * channels, 2 * channels, stride=1))
-        self.linear = nn.Linear(2 * channels * halved(halved(bins)), width)
+        self.levels = nn.Sequential(Residual(channels, 2 * channels, stride=2), Residual(2 * channels, 4 * channels, stride=(1, 2)))
+        self.linear = nn.Linear(4 * channels * halved(halved(halved(bins))), width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BFM: Tensor) -> Tensor:
