@@ -17,7 +17,7 @@ from danlu.core.files import folder_aside, read_json, write_json
 from danlu.core.recipe import Model as ModelSpec
 from danlu.nn import adapt
 from danlu.nn.model import Model
-from danlu.tasks.table import allow, build_task
+from danlu.tasks.table import OWN_MODEL, OWN_TASK, allow, build_task
 from danlu.tasks.task import Task
 
 CARD = "card.md"
@@ -59,12 +59,11 @@ def load(path: str | Path) -> Bundle:
     """Checks every hash, rebuilds task and model and fills in the weights. RefusedError says what does not fit."""
     folder = find(path)
     about = read_about(folder)
-    name = about["task"]["name"]
-    for used in (name, about["model"].get("architecture") or ""):
-        allow(used)
     try:
-        options = {k: v for k, v in about["task"].items() if k != "name"}
+        name, options = about["task"]["name"], {k: v for k, v in about["task"].items() if k != "name"}
         spec = ModelSpec.model_validate(about["model"])
+        allow(name, OWN_TASK)
+        allow(spec.architecture or "", OWN_MODEL)
         task = build_task(name, options, spec)
         task.restore(read_json(folder / TASK))
         model = task.build()

@@ -68,6 +68,12 @@ def _usage(error: Exception) -> InputError:
         return InputError("cli.no-option", usage, option=error.option_name, near=near)
     if kind == "MissingParameter" and error.param is not None:
         return InputError("cli.missing", usage, name=_named(error.param), usage=usage)
+    if kind == "BadOptionUsage":
+        return InputError("cli.no-value", usage, name=error.option_name, usage=usage)
+    if kind == "BadParameter" and error.param is not None:
+        return InputError("cli.bad-option", usage, name=_named(error.param), usage=usage)
+    if word := re.match(r"Got unexpected extra arguments? \((.*)\)", error.format_message()):
+        return InputError("cli.extra", usage, name=word[1], usage=usage)
     if word := re.match(r"No such command '(.*?)'", error.format_message()):
         known = sorted(context.command.commands) if context else []
         return InputError("cli.no-command", usage, name=word[1], near=", ".join(get_close_matches(word[1], known, 3, 0.5) or known))

@@ -27,7 +27,7 @@ def speak(lang: str) -> str | None:
     from danlu.core.words import LANGUAGES
 
     if lang and lang not in LANGUAGES:
-        raise InputError("cli.no-language", lang, lang=lang, known=", ".join(LANGUAGES))
+        raise InputError("cli.no-language", lang, name=lang, known=", ".join(LANGUAGES))
     if lang:
         os.environ["DANLU_LANG"] = lang
     return lang or None

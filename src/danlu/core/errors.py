@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from danlu.core.words import hint, say
+from danlu.core.words import hint, language, say
 
 
 class DanluError(Exception):
@@ -32,8 +32,11 @@ class DanluError(Exception):
 
     def sentence(self) -> str:
         """What, where and what to do, on one line."""
-        where = f" ({self.where})" if self.where and self.where not in self.message else ""
-        return " ".join(part for part in (self.message + where, self.hint) if part)
+        message, chinese = self.message, language() == "zh"
+        if self.where and self.where not in message:
+            stem = message.rstrip(".?。？")
+            message = stem + (f"（{self.where}）" if chinese else f" ({self.where})") + message[len(stem) :]
+        return ("" if chinese else " ").join(part for part in (message, self.hint) if part)
 
 
 class ProofFailed(DanluError):

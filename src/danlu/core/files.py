@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from danlu.core.errors import ResourceError
+from danlu.core.errors import InputError, ResourceError
 
 MANIFEST = "manifest.json"
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk, a quota, a size limit or a read-only folder into the sentence that names the path."""
+    """Turns a full disk, a quota, a size limit, a read-only folder or an impossible place into the sentence that names the path."""
     try:
         yield
     except OSError as error:
@@ -27,6 +27,8 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise ResourceError("files.disk-full", path, path=path) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise ResourceError("files.not-writable", path, path=path) from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError("files.bad-place", path, path=path, problem=os.strerror(error.errno).lower()) from error
         if error.errno == errno.EIO:
             raise ResourceError("files.disk-error", path, path=path) from error
         raise

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Share = float | str
+Metric = Literal["accuracy", "balanced_accuracy", "f1", "log_loss"]
+_DEVICE = r"^(auto|cpu|cuda(:[0-9]{1,3})?)$"
 
 
 class Node(BaseModel):
@@ -68,6 +71,8 @@ class Model(Node):
     def _one_start(self) -> Model:
         if self.pretrained and self.architecture:
             raise ValueError("pretrained and architecture exclude each other")
+        if self.adapt.method != "full" and not self.pretrained:
+            raise ValueError("adapt needs pretrained weights")
         return self
 
 
@@ -84,7 +89,7 @@ class Schedule(Node):
 
 
 class EarlyStopping(Node):
-    metric: str | None = Field(None, description="The validation metric that chooses the best weights; the task's own by default")
+    metric: Metric | None = Field(None, description="The validation metric that chooses the best weights; the task's own by default")
     patience: int | None = Field(None, ge=0, description="Evaluations without a better metric before stopping; 0 never stops early")
 
 
@@ -103,12 +108,19 @@ class Train(Node):
     early_stopping: EarlyStopping = Field(default_factory=EarlyStopping, description="When to stop and which weights to keep")
     clip_norm: float | None = Field(1.0, gt=0, description="Largest norm of the gradient; null for no clipping")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="Number format of the forward pass")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="Where tensors live: auto, cpu, cuda")
+    device: str = Field("auto", description="Where tensors live: auto, cpu, cuda", json_schema_extra={"pattern": _DEVICE})
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; all cores by default")
     save: Save = Field(default_factory=Save, description="How often a checkpoint is written")
     listeners: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
         default_factory=lambda: ["tensorboard"], description="Who else hears of events"
     )
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if not re.match(_DEVICE, value):
+            raise ValueError("a device is auto cpu or cuda")
+        return value
 
 
 class Recipe(Node):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -37,7 +38,9 @@ def read_yaml(text: str, where: str) -> tuple[Any, dict[Path_, int]]:
         raise InputError(
             "recipe.bad-yaml", f"{where}:{mark.line + 1 if mark else 1}", problem=_one_line(error.problem or error.context)
         ) from error
-    except (YAMLError, RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise InputError("recipe.alias", where) from error
+    except (YAMLError, ValueError) as error:
         raise InputError("recipe.bad-yaml", where, problem=_one_line(str(error))) from error
     lines: dict[Path_, int] = {}
     seen: set[int] = set()
@@ -57,8 +60,10 @@ def read_yaml(text: str, where: str) -> tuple[Any, dict[Path_, int]]:
         if isinstance(node, MappingNode):
             result: dict[str, Any] = {}
             for key_node, value_node in node.value:
-                name = str(getattr(key_node, "value", ""))
                 here = key_node.start_mark.line + 1
+                if not isinstance(key_node, ScalarNode):
+                    raise InputError("recipe.odd-key", f"{where}:{here}")
+                name = str(key_node.value)
                 if name in result:
                     raise InputError("recipe.repeated-key", f"{where}:{here}", key=_dotted((*path, name)))
                 lines[(*path, name)] = here
@@ -212,7 +217,7 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     """Relative paths of data start at the recipe's folder; so does a pretrained folder that is there."""
 
     def at(value: Any) -> Any:
-        return str(base / Path(value).expanduser()) if isinstance(value, str) else value
+        return str(base / Path(value).expanduser()) if isinstance(value, str) and value and "://" not in value else value
 
     data, split, model = recipe.data, recipe.data.split, recipe.model
     path = [at(p) for p in data.path] if isinstance(data.path, list) else at(data.path)
@@ -233,7 +238,7 @@ def _dotted(path: Path_) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 40 else text[:37] + "..."
 
 

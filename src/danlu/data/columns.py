@@ -38,6 +38,8 @@ def choose(source: Source, given: Mapping[str, str | list[str]], inputs: Mapping
         fields[field] = [_existing(name, frame, field) for name in ([columns] if isinstance(columns, str) else columns)]
         if not fields[field] or (len(fields[field]) > 1 and inputs.get(field) != "text"):
             raise InputError("data.one-column", f"data.columns.{field}", field=field)
+    if target in fields and any(fields[target][0] in fields.get(field, ()) for field in inputs):
+        raise InputError("data.label-is-input", f"data.columns.{target}", column=fields[target][0])
     for field in allowed:
         if field not in fields and source.known.get(field) in frame.columns:
             fields[field] = [source.known[field]]

@@ -27,15 +27,13 @@ def gather(data: Data, kind: str) -> Source:
         for side, value in (("train", split.train), ("validation", split.validation), ("test", split.test))
         if isinstance(value, str)
     }
-    if data.path is None and not named:
+    paths = data.path if isinstance(data.path, list) else [data.path or ""]
+    if not all(paths or [""]) and not (named and data.path is None):
         raise InputError("data.no-path", "data.path")
     if data.path is not None and "train" in named:
         raise InputError("data.path-and-train", "data.split.train")
     sources: list[Source] = []
     if data.path is not None:
-        paths = [data.path] if isinstance(data.path, str) else data.path
-        if not paths:
-            raise InputError("data.no-path", "data.path")
         for path in paths:
             source = read_path(path, wanted, sources[0] if sources else None)
             if named:
@@ -57,6 +55,8 @@ def gather(data: Data, kind: str) -> Source:
 
 def read_path(path: str, wanted: Wanted, like: Source | None = None, key: str = "data.path") -> Source:
     """Rows of one file, folder or archive. `like` is what was read before it of the same data, `key` where the recipe names it."""
+    if "://" in path:
+        raise InputError("data.address", key, path=path)
     place = Path(path).expanduser()
     try:
         exists, directory = place.exists(), place.is_dir()

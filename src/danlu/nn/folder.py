@@ -12,7 +12,7 @@ from danlu.core.errors import InputError, RefusedError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 WEIGHTS, SHARDS = "model.safetensors", "model.safetensors.index.json"
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _OF_LABELS = ("id2label", "label2id", "num_labels", "problem_type")
 _OF_FILES = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 _OFFSET_POSITIONS = ("roberta", "camembert", "xlm", "longformer", "mpnet", "data2vec-text", "luke", "xmod", "ibert")
@@ -75,7 +75,7 @@ def _locate(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.safetensors"]))
     except Exception as error:  # network, rights, no such id: the answer is the same sentence
-        problem = " ".join(str(error).split())[:160] or type(error).__name__
+        problem = " ".join(str(error).split()).partition(". ")[0][:160].rstrip(".") or type(error).__name__
         raise InputError("pretrained.hub", name, name=name, problem=problem) from error
 
 

@@ -18,6 +18,7 @@ from danlu.core.recipe import Model
 from danlu.core.recipe_file import explain, nearest
 from danlu.tasks.task import Task
 
+OWN_TASK, OWN_MODEL = "danlu.tasks.task:Task", "danlu.nn.model:Model"  # what a class of the user's own is made from
 TASKS: dict[str, str] = {
     "text-classification": "danlu.tasks.text_classification:TextClassification",
     "image-classification": "danlu.tasks.image_classification:ImageClassification",
@@ -31,20 +32,21 @@ def task_class(name: str) -> type[Task]:
         return _import(TASKS[name])
     if ":" not in name:
         near = nearest(name, TASKS)
-        raise InputError(
-            "recipe.unknown-key-near" if near else "recipe.unknown-task", key=name, name=name, near=near, known=", ".join(TASKS)
-        )
-    return outside(name)
+        raise InputError("recipe.unknown-task-near" if near else "recipe.unknown-task", "task", name=name, near=near, known=", ".join(TASKS))
+    return outside(name, OWN_TASK)
 
 
-def outside(name: str) -> Any:
-    """A class of the user's own, `module:Class`, looked for beside the current folder too."""
+def outside(name: str, base: str) -> Any:
+    """A class of the user's own, `module:Class`, looked for beside the current folder too. InputError where it is no subclass of `base`."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        return _import(name)
-    except (ImportError, AttributeError) as error:
-        raise InputError("recipe.no-module", name, name=name, problem=" ".join(str(error).split())) from error
+        found = _import(name)
+    except Exception as error:  # whatever the user's module does when it is imported
+        raise InputError("recipe.no-module", name, name=name, problem=" ".join(str(error).split()) or type(error).__name__) from error
+    if not isinstance(found, type) or base not in {f"{parent.__module__}:{parent.__qualname__}" for parent in found.__mro__}:
+        raise InputError("recipe.wrong-class", name, name=name, base=base)
+    return found
 
 
 def build_task(name: str, options: dict[str, Any], model: Model, steps: list[str] | None = None) -> Task:
@@ -59,14 +61,14 @@ def build_task(name: str, options: dict[str, Any], model: Model, steps: list[str
     return task
 
 
-def allow(name: str) -> None:
+def allow(name: str, base: str) -> None:
     """Imports a class outside Danlu that a bundle names; RefusedError where neither this process nor `DANLU_MODULES` has named its module."""
     module = name.partition(":")[0]
     if ":" not in name:
         return
     if module not in sys.modules and module not in os.environ.get("DANLU_MODULES", "").split(","):
         raise RefusedError("bundle.outside-code", name, name=name, module=module)
-    outside(name)
+    outside(name, base)
 
 
 def _import(dotted: str) -> Any:

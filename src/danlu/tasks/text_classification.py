@@ -46,6 +46,8 @@ class TextClassification(Classification):
 
     # -- facts -------------------------------------------------------------------------------------------------
     def fit_inputs(self, rows: Iterable[Row]) -> None:
+        if self.steps:
+            raise InputError("text.no-steps", "data.augment", step=self.steps[0])
         if self.ngrams is None and self.pieces is None:
             if self.model.pretrained and not self.model.architecture:
                 self._open_pretrained(rows)

@@ -5,10 +5,12 @@ Every draw is a function of (seed, epoch, step), so a run that is stopped anywhe
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from danlu.bundle.predictor import outputs, to_device
 from danlu.core.errors import InputError, Stopped
 from danlu.core.events import Evaluated, Event, Finished, Saved, Started, Stepped
 from danlu.core.randomness import key
-from danlu.core.recipe import Recipe
+from danlu.core.recipe import Metric, Recipe
 from danlu.data.batches import plan
 from danlu.data.contract import Encoded
 from danlu.evaluate.metrics import point
@@ -29,7 +31,7 @@ from danlu.tasks.task import Task
 from danlu.train.checkpoint import State
 from danlu.train.optim import factor, set_rate
 
-WATCHED = ("accuracy", "balanced_accuracy", "f1", "log_loss")
+WATCHED = get_args(Metric)
 _REPORTS = 20  # Stepped events in an epoch
 
 
@@ -102,7 +104,7 @@ def _step(job: Job, positions: np.ndarray, steps: int) -> tuple[float, float]:
     (loss.total / loss.count).backward()
     trained = [p for p in job.model.parameters() if p.grad is not None]
     norm = torch.nn.utils.clip_grad_norm_(trained, job.recipe.train.clip_norm or float("inf"))
-    if not torch.isfinite(norm):
+    if not (torch.isfinite(norm) and torch.isfinite(loss.total)):
         raise InputError(
             "train.diverged", f"step {state.step}", step=state.step, rate=f"{rate:.3g}", rows=", ".join(map(str, train.rows[positions][:5]))
         )
@@ -129,6 +131,8 @@ def _judge(job: Job, clock: _Clock) -> Iterator[Event]:
         state.done = "epochs" if last else ""
         return
     metrics = validation_metrics(job, side)
+    if not all(map(math.isfinite, metrics.values())):
+        raise InputError("train.diverged-validation", f"step {state.step}", step=state.step)
     metric = spec.early_stopping.metric
     sign = -1.0 if metric == "log_loss" else 1.0
     score = [sign * metrics[metric], -metrics["log_loss"]]

@@ -12,7 +12,7 @@ from danlu.core.recipe_file import nearest
 from danlu.data.contract import Contract, Encoded, account, usable
 from danlu.data.dataset import Dataset, open_dataset
 from danlu.nn.table import ARCHITECTURES
-from danlu.tasks.table import build_task, outside, task_class
+from danlu.tasks.table import OWN_MODEL, build_task, outside, task_class
 from danlu.tasks.task import Task
 
 _FALLBACK = {
@@ -75,7 +75,7 @@ def model_spec(recipe: Recipe, cls: type[Task]) -> Model:
         return spec
     name = spec.architecture or cls.architecture
     if ":" in name:
-        outside(name)
+        outside(name, OWN_MODEL)
     elif name not in ARCHITECTURES[kind]:
         near = nearest(name, ARCHITECTURES[kind])
         key = "recipe.unknown-architecture-near" if near else "recipe.unknown-architecture"

@@ -30,9 +30,14 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The resolved recipe; InputError where the folder is no run."""
-        if not (self.path / _RECIPE).is_file():
+        if not ((self.path / _RECIPE).is_file() and self._began):
             raise InputError("train.not-a-run", self.path, path=self.path)
         return load_recipe(self.path / _RECIPE)
+
+    @property
+    def _began(self) -> bool:
+        """A run has more than its recipe: a folder with a recipe alone is somebody's project."""
+        return any((self.path / name).is_file() for name in (_LOCK, "data.json", "report.json"))
 
     @property
     def finished(self) -> bool:
@@ -43,6 +48,7 @@ class Run:
     def report(self) -> dict[str, Any]:
         """The numbers of `report.json`; InputError where the run has not finished."""
         if not self.finished:
+            self.recipe  # noqa: B018  (a folder that is no run says so)
             raise InputError("bundle.unfinished", self.path, path=self.path)
         return read_json(self.path / "report.json")
 
@@ -116,15 +122,17 @@ def create(recipe: Recipe, out: str | Path | None, name: str) -> Run:
     """A new run folder holding `recipe.yaml`: `out`, or the next free `runs/NAME-N`. InputError where `out` is taken."""
     if out is not None:
         path = Path(out)
-        if (path / _RECIPE).exists():
-            raise InputError("train.run-exists", path, path=path)
-        if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
-            raise InputError("train.out-taken", path, path=path)
+        with disk_errors(path):
+            if (path / _RECIPE).exists():
+                raise InputError("train.run-exists", path, path=path)
+            if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
+                raise InputError("train.out-taken", path, path=path)
     else:
         numbers = (n for n in range(1, 1_000_000) if not Path("runs", f"{name}-{n}").exists())
         path = Path("runs", f"{name}-{next(numbers)}")
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
+        (path / _LOCK).touch()
     run = Run(path)
     run.write_recipe(recipe)
     return run
