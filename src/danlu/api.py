@@ -80,6 +80,6 @@ def serve(bundle: str | Path, **settings: Any) -> int:
 
 
 def _shown(progress: bool) -> Any:
-    from danlu.cli.progress import shown
+    from danlu.train.progress import shown
 
     return shown(progress)

@@ -16,8 +16,8 @@ def evaluate(
     lang: Lang = "",
 ) -> None:
     from danlu import api
-    from danlu.cli.progress import line
     from danlu.cli.summary import table
+    from danlu.train.progress import line
 
     report = api.evaluate(bundle, data, lang=speak(lang), out=out or None)
     if json:

@@ -18,11 +18,11 @@ def new(
     json: Json = False,
     lang: Lang = "",
 ) -> None:
-    from danlu.cli.progress import line
     from danlu.core.errors import InputError
     from danlu.core.files import disk_errors, write_atomic
     from danlu.data.draft import draft
     from danlu.tasks.table import task_class
+    from danlu.train.progress import line
 
     speak(lang)
     cls = task_class(task)

@@ -16,9 +16,9 @@ def quickstart(
     lang: Lang = "",
 ) -> None:
     from danlu import api
-    from danlu.cli.progress import line
     from danlu.cli.summary import tell
     from danlu.data.digits import write_digits
+    from danlu.train.progress import line
 
     said = speak(lang)
     count, unseen = write_digits(Path(digits))

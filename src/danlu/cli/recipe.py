@@ -26,9 +26,9 @@ def validate(
     lang: Lang = "",
 ) -> None:
     from danlu import api
-    from danlu.cli.progress import line
     from danlu.tasks.table import task_class
     from danlu.train.prepare import draft_task
+    from danlu.train.progress import line
 
     speak(lang)
     checked = api.recipe_of(recipe, overrides)

@@ -13,9 +13,9 @@ def report(
     json: Json = False,
     lang: Lang = "",
 ) -> None:
-    from danlu.cli.progress import line
     from danlu.cli.summary import tell
     from danlu.evaluate.report import write
+    from danlu.train.progress import line
     from danlu.train.run import Run
 
     said, found = speak(lang), Run(run)

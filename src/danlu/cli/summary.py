@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.cli.progress import line
 from danlu.core.words import say
+from danlu.train.progress import line
 from danlu.train.run import Run
 
 _SHOWN = ("accuracy", "balanced_accuracy", "f1", "log_loss")

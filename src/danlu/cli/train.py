@@ -18,8 +18,8 @@ def train(
     lang: Lang = "",
 ) -> None:
     from danlu import api
-    from danlu.cli.progress import line
     from danlu.cli.summary import tell
+    from danlu.train.progress import line
 
     said = speak(lang)
     if resume:
