@@ -44,9 +44,8 @@ def fails(
         assert set(error) == {"code", "message", "where", "hint"}
         assert error["code"].startswith(key), sentence
         assert error["code"] != "cli.unexpected"
-        assert sentence.startswith(error["message"].rstrip(".?。？"))
+        assert sentence.startswith(error["message"][:-1])
         assert sentence.endswith(error["hint"] or sentence)
-        assert "None" not in sentence.split()
         assert not re.search(r"{\w*}", sentence), sentence
         return error
 

@@ -16,7 +16,8 @@ def tell(run: Run) -> None:
     report = run.report
     side = "test" if report["metrics"].get("test") else "validation"
     line("")
-    line(say(f"cli.score-{side}", n=report["metrics"][side]["accuracy"]["n"]))
+    rows = report["metrics"][side]["accuracy"]["n"]
+    line(say(f"cli.score-{side}" if rows else "cli.score-none", n=rows))
     table(report["metrics"][side], report["baselines"])
     line(say("cli.seconds", seconds=f"{report['seconds']:.0f}"))
     line("")

@@ -34,7 +34,7 @@ class DanluError(Exception):
         """What, where and what to do, on one line."""
         message, chinese = self.message, language() == "zh"
         if self.where and self.where not in message:
-            stem = message.rstrip(".?。？")
+            stem = message[:-1] if message[-1:] in ".?。？" else message
             message = stem + (f"（{self.where}）" if chinese else f" ({self.where})") + message[len(stem) :]
         return ("" if chinese else " ").join(part for part in (message, self.hint) if part)
 

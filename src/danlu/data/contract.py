@@ -17,6 +17,7 @@ from danlu.data.dataset import Dataset
 
 _CHUNK = 1024
 _SHOWN = 3  # examples of each finding
+_FEWEST = 4  # training rows: fewer are an accident
 _EXCERPT = (300, 24)  # characters of a line and lines of the decoded row
 
 
@@ -90,11 +91,15 @@ def usable(dataset: Dataset) -> None:
         return
     counts = Counter(dataset.labels[i] for i in rows.tolist())
     column = dataset.fields[dataset.target][0]
+    if len(rows) < _FEWEST:
+        raise InputError("contract.too-few", where, n=len(rows), rows=len(dataset), fewest=_FEWEST)
     if len(counts) == 1:
         raise InputError("contract.one-class", where, column=column, label=next(iter(counts)))
     repeated = sum(n for n in counts.values() if n > 1)
     if repeated * 2 < len(rows):
         raise InputError("contract.all-distinct", where, column=column, n=len(counts), rows=len(rows))
+    if len(set(dataset.units[rows].tolist())) == 1:
+        raise InputError("contract.one-input", where, n=len(rows))
 
 
 def account(dataset: Dataset, task: Any) -> tuple[Contract, dict[str, Encoded]]:

@@ -68,7 +68,12 @@ def read_path(path: str, wanted: Wanted, like: Source | None = None, key: str = 
     if directory:
         return read_folder(place, wanted)
     if is_archive(place):
-        source = read_folder(unpacked(place), wanted)
+        try:
+            source = read_folder(unpacked(place), wanted)
+        except InputError as error:
+            if "folder" not in error.values:
+                raise
+            raise InputError(error.code, place, **{**error.values, "folder": place.name}) from error
         source.files = [place.name if file == source.roots[i].name else file for i, file in enumerate(source.files)]
         return source
     if not place.is_file():
@@ -100,7 +105,7 @@ def _near(place: Path) -> str:
 
     parent = place.parent
     try:
-        names = os.listdir(parent) if parent.is_dir() else []
+        names = [name for name in os.listdir(parent) if name != place.name] if parent.is_dir() else []
     except OSError:
         names = []
     close = difflib.get_close_matches(place.name, names, n=1, cutoff=0.6)
