@@ -39,14 +39,25 @@ def test_ngrams_are_learned_by_rows_and_ordered():
     assert len(Ngrams.learn(TEXTS, 3)) == 3
 
 
-def test_weights_are_tf_idf_of_length_one_in_each_block():
+def test_weights_are_tf_idf_and_each_block_has_its_length():
     ngrams = Ngrams(["cat", "the", "~cat"], [1, 2, 1], rows=2)
     ids_T, weights_T = ngrams.encode(units("cat cat the dog"))
     assert ids_T.tolist() == [0, 1, 2]
     cat, the = (1 + math.log(2)) * (math.log(3 / 2) + 1), 1.0
     assert weights_T == pytest.approx([cat / math.hypot(cat, the), the / math.hypot(cat, the), 1.0])
+    _, weights_T = ngrams.encode(units("the 我 爱 cat"))  # two of four units are words
+    assert weights_T[-1] == pytest.approx(math.sqrt(0.5))
     ids_T, weights_T = ngrams.encode(units("zebra"))
     assert len(ids_T) == len(weights_T) == 0
+
+
+def test_evidence_is_signed_and_chance_is_none():
+    ngrams = Ngrams(["cat", "dog", "the"], [2, 2, 4], rows=4)
+    evidence_VC = ngrams.evidence(["the cat", "the cat", "the dog", "the dog"], [0, 0, 1, 1], 2)
+    assert evidence_VC[0, 0] == pytest.approx(math.log((2 / 0.5 + 2) / 2))
+    assert evidence_VC[0, 1] == pytest.approx(-evidence_VC[0, 0])
+    assert evidence_VC[1, 1] == pytest.approx(evidence_VC[0, 0])
+    assert evidence_VC[2].tolist() == pytest.approx([0, 0])
 
 
 def test_ngrams_come_back_from_their_state():

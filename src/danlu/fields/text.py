@@ -23,6 +23,7 @@ _UNSPACED = (
 _UNIT = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 _FLOWING = re.compile(rf"[{_UNSPACED}]")
 _LONGEST_WORD = 40  # a longer "word" is an address, a hash or base64: its beginning is enough
+_DOUBT = 2.0  # rows
 INSIDE = "~"  # marks a piece of a word: no unit or n-gram of units begins so and goes on
 
 
@@ -84,35 +85,41 @@ class Ngrams:
     def encode(self, found: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Of units: ids int32 [T] of known n-grams, once each, and their weights float32 [T].
 
-        A weight is (1 + log count in the row) * idf (Salton & Buckley 1988); the weights of each block have Euclidean length 1.
+        A weight is (1 + log count in the row) * idf (Salton & Buckley 1988). The sequences' weights have Euclidean length 1; those of the
+        pieces the square root of the share of units that are words, so that one foreign word in a Chinese text stays a detail.
         """
         known = self._index
+        pieces = [self._inside(word) for word in found]
+        words = sum(1 for word in found if inside(word))
         blocks = [
-            [known[gram] for gram in sequences(found) if gram in known],
-            [i for word in found for i in self._inside(word)],
+            ([known[gram] for gram in sequences(found) if gram in known], 1.0),
+            ([i for ids in pieces for i in ids], math.sqrt(words / max(1, len(found)))),
         ]
-        parts = [self._weighed(np.asarray(block, dtype=np.int32)) for block in blocks if block]
+        parts = [self._weighed(np.asarray(block, dtype=np.int32), length) for block, length in blocks if block]
         if not parts:
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
         return np.concatenate([ids for ids, _ in parts]), np.concatenate([weights for _, weights in parts])
 
     def evidence(self, texts: Iterable[str], classes: Iterable[int], count: int) -> np.ndarray:
-        """How much each n-gram speaks for each of `count` classes: float32 [V, count], the log of its share of the n-grams of the class's
-        rows over its share in all other rows, each count raised by one (Wang & Manning 2012).
+        """How much each n-gram speaks for each of `count` classes: float32 [V, count].
+
+        The log of how often it stands in rows of the class over how often elsewhere, both as shares of what would stand there by chance
+        (Wang & Manning 2012). `_DOUBT` rows by chance are added, so that a rare n-gram says little.
         """
-        rows_VC = np.zeros((len(self), count), dtype=np.float32)
+        rows_VC = np.zeros((len(self), count), dtype=np.float64)
         for text, number in zip(texts, classes, strict=True):
             rows_VC[self.encode(units(text))[0], number] += 1
-        others_VC = rows_VC.sum(axis=1, keepdims=True) - rows_VC + 1
-        rows_VC += 1
-        return np.log(rows_VC / rows_VC.sum(axis=0)) - np.log(others_VC / others_VC.sum(axis=0))
+        share_C = (rows_VC.sum(axis=0) + 1) / (rows_VC.sum() + count)
+        within_VC = rows_VC / share_C + _DOUBT
+        outside_VC = (rows_VC.sum(axis=1, keepdims=True) - rows_VC) / (1 - share_C) + _DOUBT
+        return np.log(within_VC / outside_VC).astype(np.float32)
 
     def _inside(self, word: str) -> list[int]:
         if word not in self._pieces:
             self._pieces[word] = [self._index[piece] for piece in inside(word) if piece in self._index]
         return self._pieces[word]
 
-    def _weighed(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _weighed(self, block: np.ndarray, length: float) -> tuple[np.ndarray, np.ndarray]:
         ids_T, counts_T = np.unique(block, return_counts=True)
         weights_T = (1 + np.log(counts_T)) * self._idf[ids_T]
-        return ids_T, (weights_T / math.sqrt(float(weights_T @ weights_T))).astype(np.float32)
+        return ids_T, (weights_T * (length / math.sqrt(float(weights_T @ weights_T)))).astype(np.float32)

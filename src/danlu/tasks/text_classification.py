@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from danlu.core.errors import InputError
+from danlu.core.errors import InputError, RefusedError
 from danlu.core.files import write_json
 from danlu.core.types import Batch, Example, Row
 from danlu.data.batches import collate
@@ -68,6 +68,9 @@ class TextClassification(Classification):
         folder = open_folder(self.model.pretrained or "")
         self.config, self.tokenizer_config = folder.config, folder.tokenizer_config
         self.pieces = Pieces(folder.tokenizer, self._max_length(folder.tokenizer, rows, folder.longest))
+        size = folder.config.get("vocab_size")
+        if isinstance(size, int) and len(self.pieces) > size:
+            raise RefusedError("pretrained.vocabulary", folder.path, path=folder.path, n=len(self.pieces), size=size)
 
     def _max_length(self, tokenizer: str, rows: Iterable[Row], limit: int | None) -> int:
         """The option, else enough for 99 in 100 training texts, never more than the model has positions for."""
@@ -177,12 +180,14 @@ class TextClassification(Classification):
         return {f"train.{key}": value for key, value in self._training(rows).items()}
 
     def _training(self, rows: int) -> dict[str, Any]:
-        plan = {"epochs": 8, "batch_size": 64, "optimizer.name": "adamw", "optimizer.weight_decay": 0.01, "early_stopping.patience": 3}
+        plan = {"batch_size": 64 if rows >= 5_000 else 32 if rows >= 1_000 else 16, "optimizer.name": "adamw", "optimizer.weight_decay": 0.01}
         if self.config is not None:
             rate, epochs = {"full": (5e-5, 3), "last": (5e-5, 3), "head": (1e-3, 10), "lora": (5e-4, 3)}[self.model.adapt.method]
             return plan | {"epochs": epochs, "batch_size": 32, "optimizer.lr": rate, "early_stopping.patience": 2}
+        epochs = int(np.clip(60_000 / max(1, rows), 8, 40))  # a small set is walked more often: about as many steps
+        plan |= {"epochs": epochs, "early_stopping.patience": max(3, epochs // 4)}
         if self.ngrams is None:
-            return plan | {"epochs": 12, "optimizer.lr": 5e-4 if self._architecture == "transformer" else 2e-3}
+            return plan | {"optimizer.lr": 5e-4 if self._architecture == "transformer" else 2e-3}
         # the log-loss still tells weights apart where the accuracy of a small validation side is noise
         return plan | {"optimizer.lr": 2e-3, "early_stopping.metric": "log_loss"}
 

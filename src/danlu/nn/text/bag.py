@@ -59,10 +59,10 @@ class Bag(Model):
 
     @classmethod
     def example_batch(cls, n: int) -> dict[str, Tensor]:
-        """Row i holds i + 1 n-grams."""
+        """Row i holds i + 1 n-grams, all of them frequent."""
         lengths_B = torch.arange(1, n + 1)
         total = int(lengths_B.sum())
-        ids_T = torch.randint(0, 100_000, (total,), generator=torch.Generator().manual_seed(n))
+        ids_T = torch.randint(0, 10_000, (total,), generator=torch.Generator().manual_seed(n))
         weights_T = torch.cat([torch.full((k,), k**-0.5) for k in range(1, n + 1)])
         return {"ids": ids_T, "weights": weights_T, "offsets": lengths_B.cumsum(0) - lengths_B}
 
