@@ -8,8 +8,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
+
+# OpenMP's threads spin while they wait, and on a machine that is not idle they spin each other out: steps took three times as long.
+# The library reads this once, when torch loads it, so it has to stand here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["check", "evaluate", "load", "resume", "serve", "train"]

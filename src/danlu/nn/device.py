@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from contextlib import AbstractContextManager, nullcontext
 
@@ -10,6 +11,7 @@ import torch
 from danlu.core.errors import InputError
 from danlu.nn.model import Model
 
+_MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD = -4, -1, -2  # of mallopt(3)
 _WIDE = 256  # a transformer at least this wide gains from bf16 on CPUs that multiply it natively
 
 
@@ -39,10 +41,22 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
 
 def settle(threads: int | None) -> int:
     """Fixes the number of CPU threads and deterministic algorithms, so that the same command gives the same bits; the number."""
-    torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or _cores())
+    wished = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    torch.set_num_threads(threads or (int(wished) if wished.isdecimal() else 0) or _cores())
+    _keep_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     return torch.get_num_threads()
+
+
+def _keep_memory() -> None:
+    """Tells glibc to keep what it has: by default it gives large blocks back to the system and fetches them again at every step."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        for parameter, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**28)):
+            libc.mallopt(parameter, value)
+    except (OSError, AttributeError):  # another system, another allocator
+        return
 
 
 def _cores() -> int:
