@@ -1,4 +1,6 @@
-"""Every example by its recipe, as a whole command: test score with interval, wall time and peak memory, over seeds where it says so.
+"""Every example by its recipe, as a whole command: test score with interval, time and peak memory, over seeds where it says so.
+
+Processor time (all threads, from start to report) is what to compare: wall time depends on what else the machine does.
 
     DANLU_DATA=... MINILM=... python benchmarks/examples.py [NAME ...]
 
@@ -48,6 +50,7 @@ def measure(recipe: str, seed: int, metric: str) -> dict[str, object]:
             raise SystemExit(f"{recipe} failed with status {status}")
         output.seek(0)
         summary = json.loads(output.read())
+        threads = json.loads(Path(folder, "run", "machine.json").read_text())["threads"]
     learned = summary["baselines"]["learned"][metric]
     return {
         "seed": seed,
@@ -55,25 +58,24 @@ def measure(recipe: str, seed: int, metric: str) -> dict[str, object]:
         "baseline": learned["value"],
         "training_seconds": round(summary["seconds"], 1),
         "wall_seconds": round(wall, 1),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "threads": threads,
         "peak_mb": usage.ru_maxrss // 1024,
     }
 
 
 def main(names: list[str]) -> None:
     file = ROOT / "benchmarks" / "results" / f"{date.today()}-examples.json"
-    found = json.loads(file.read_text()) if file.exists() else {"machine": machine(), "examples": {}}
     for name in names or EXAMPLES:
         recipe, seeds, metric = EXAMPLES[name]
         runs = [measure(recipe, seed, metric) for seed in range(seeds)]
         values = [run["value"] for run in runs]
+        found = json.loads(file.read_text()) if file.exists() else {"machine": machine(), "examples": {}}
         found["examples"][name] = {"recipe": recipe, "metric": metric, "mean": mean(values), "runs": runs}
         file.write_text(json.dumps(found, indent=1) + "\n")
         spread = f" ({min(values):.4f} to {max(values):.4f})" if seeds > 1 else f" [{runs[0]['low']:.4f}, {runs[0]['high']:.4f}]"
-        print(
-            f"{name:<18} {metric} {mean(values):.4f}{spread}  baseline {runs[0]['baseline']:.4f}  {mean(run['wall_seconds'] for run in runs):.0f} s"
-            f"  {max(run['peak_mb'] for run in runs)} MB",
-            flush=True,
-        )
+        processor, memory = mean(run["processor_seconds"] for run in runs), max(run["peak_mb"] for run in runs)
+        print(f"{name:<18} {metric} {mean(values):.4f}{spread}  baseline {runs[0]['baseline']:.4f}  {processor:.0f} s of processor  {memory} MB", flush=True)
 
 
 def machine() -> str:
