@@ -75,7 +75,8 @@ def main(names: list[str]) -> None:
         file.write_text(json.dumps(found, indent=1) + "\n")
         spread = f" ({min(values):.4f} to {max(values):.4f})" if seeds > 1 else f" [{runs[0]['low']:.4f}, {runs[0]['high']:.4f}]"
         processor, memory = mean(run["processor_seconds"] for run in runs), max(run["peak_mb"] for run in runs)
-        print(f"{name:<18} {metric} {mean(values):.4f}{spread}  baseline {runs[0]['baseline']:.4f}  {processor:.0f} s of processor  {memory} MB", flush=True)
+        beside = f"baseline {runs[0]['baseline']:.4f}  {processor:.0f} s of processor  {memory} MB"
+        print(f"{name:<18} {metric} {mean(values):.4f}{spread}  {beside}", flush=True)
 
 
 def machine() -> str:
