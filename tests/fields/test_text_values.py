@@ -79,6 +79,18 @@ def test_a_learned_tokenizer_has_an_answer_for_everything():
     assert 0 not in ids_T  # 0 is padding
 
 
+def test_equal_texts_give_an_equal_tokenizer(monkeypatch):
+    """A resumed run learns its tokenizer again and must find the same ids."""
+    from danlu.fields import tokens
+
+    texts = [f"ab{i} cd{i % 7} 你好{chr(0x4E00 + i % 40)} zz##x" for i in range(80)]
+    assert len({learn(iter(texts)).to_str() for _ in range(4)}) == 1
+    monkeypatch.setattr(tokens, "_ALPHABET", 30)
+    few = {learn(texts).to_str() for _ in range(4)}
+    assert len(few) == 1
+    assert sum(len(piece) == 1 for piece in learn(texts).get_vocab()) == 30
+
+
 def test_a_long_text_is_cut_and_counted():
     pieces = Pieces(learn(TEXTS).to_str(), 8)
     ((ids_T, whole),) = pieces.encode_many(["cat " * 20])

@@ -5,6 +5,8 @@ Only the `tokenizers` library is used. A tokenizer is its JSON, so that a bundle
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,20 +14,39 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 PAD, UNKNOWN, START = "[PAD]", "[UNK]", "[CLS]"  # ids 0, 1, 2 of a learned tokenizer
 MOST_PIECES = 16_000
+_ALPHABET = 8_000  # characters, the most frequent ones
+_INSIDE = "##"  # marks a piece that does not begin a word
+_NORMAL = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer(strip_accents=False)])
 
 
 def learn(texts: Iterable[str], most: int = MOST_PIECES) -> Tokenizer:
     """Byte-pair encoding (Sennrich et al. 2016) inside words, after NFKC and lower case; marks and Han characters stand alone.
 
-    A piece stands at least twice in the texts. Every text begins with `[CLS]`; a character never seen becomes `[UNK]`.
+    A piece stands at least twice in the texts. Every text begins with `[CLS]`; a character never seen becomes `[UNK]`. Equal texts give
+    an equal tokenizer: the library numbers the characters inside words in no fixed order, so a first pass finds them and a second is
+    told their order.
     """
-    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, fuse_unk=True, continuing_subword_prefix="##"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.BertNormalizer(strip_accents=False)])
+    texts = list(texts)
+    characters = _trained(texts, 1, [], ()).get_vocab()
+    single = sorted(piece for piece in characters if len(piece) == 1)
+    if len(single) > _ALPHABET:
+        counts = Counter(character for text in texts for character in _NORMAL.normalize_str(text))
+        single = sorted(single, key=lambda character: (-counts[character], character))[:_ALPHABET]
+    inner = sorted({piece for piece in characters if piece.startswith(_INSIDE)} & {_INSIDE + character for character in single})
+    tree = json.loads(_trained(texts, most, inner, single).to_str())
+    tree["added_tokens"] = [token for token in tree["added_tokens"] if token["content"] not in inner]
+    return Tokenizer.from_str(json.dumps(tree))
+
+
+def _trained(texts: list[str], most: int, inner: Sequence[str], alphabet: Sequence[str]) -> Tokenizer:
+    """A tokenizer of at most `most` pieces, of which those `inner` come first; no character but those of `alphabet`, where it is given."""
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, fuse_unk=True, continuing_subword_prefix=_INSIDE))
+    tokenizer.normalizer = _NORMAL
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    tokenizer.decoder = decoders.WordPiece(prefix=_INSIDE, cleanup=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=most, min_frequency=2, special_tokens=[PAD, UNKNOWN, START], continuing_subword_prefix="##", limit_alphabet=8_000,
-        show_progress=False,
+        vocab_size=most, min_frequency=2, special_tokens=[PAD, UNKNOWN, START, *inner], continuing_subword_prefix=_INSIDE,
+        initial_alphabet=list(alphabet), limit_alphabet=len(alphabet) or 0x110000, show_progress=False,
     )  # fmt: skip
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A", special_tokens=[(START, 2)])
@@ -36,7 +57,9 @@ class Pieces:
     """A tokenizer that cuts at `max_length` pieces, special ones included, and keeps the marks at both ends."""
 
     def __init__(self, tokenizer: str, max_length: int) -> None:
-        """`tokenizer` is its JSON. ValueError for one that cannot be read."""
+        """`tokenizer` is its JSON. ValueError for one that cannot be read, or for a length that holds nothing."""
+        if not isinstance(max_length, int) or max_length < 1:
+            raise ValueError(f"max_length {max_length}")
         try:
             self._tokenizer = Tokenizer.from_str(tokenizer)
         except Exception as error:  # the library raises bare Exception
