@@ -7,6 +7,8 @@ from typing import Any
 
 from danlu.core.errors import InputError, RefusedError
 from danlu.core.files import broken, read_json
+from danlu.core.recipe import Model
+from danlu.tasks.table import OWN_MODEL, allow
 
 FORMAT = 1
 ABOUT, TASK, WEIGHTS = "danlu.json", "task.json", "model.safetensors"
@@ -28,11 +30,21 @@ def is_bundle(path: str | Path) -> bool:
     return any((folder / ABOUT).is_file() for folder in (Path(path), Path(path) / "bundle"))
 
 
-def facts(path: str | Path) -> dict[str, Any]:
-    """What the bundle's task learned of its inputs, for a new task to start from."""
+def start(path: str | Path) -> tuple[str, Model, dict[str, Any]]:
+    """What a new training takes from a bundle: its task's name, its model, and what its task learned of its inputs.
+
+    RefusedError for a bundle that is damaged, made by hand, or made with code that nobody here has named.
+    """
     folder = find(path)
-    read_about(folder)
-    return read_json(folder / TASK)["facts"]
+    about = read_about(folder)
+    try:
+        name, model, facts = str(about["task"]["name"]), Model.model_validate(about["model"]), dict(read_json(folder / TASK)["facts"])
+        allow(model.architecture or "", OWN_MODEL)
+    except RefusedError:
+        raise
+    except Exception as error:  # whatever a hand-made file provokes, the answer is the same
+        raise RefusedError("bundle.bad-file", folder, path=folder, problem=problem_of(error)) from error
+    return name, model, facts
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -54,4 +66,4 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 def problem_of(error: Exception) -> str:
     """What an exception says, on one short line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -63,7 +63,7 @@ class Predictor:
         for field, kind in fields.items():
             if row.get(field) is None:
                 raise InputError("bundle.field-missing", f"row {number}", row=number, field=field, known=", ".join(fields))
-            values[field] = open_value(kind, row[field])
+            values[field] = open_value(kind, row[field], "" if isinstance(row[field], str) else f"row {number}")
         return self.task.encode(values)
 
     def outputs(self, examples: Sequence[Example], batch_size: int = BATCH) -> np.ndarray:

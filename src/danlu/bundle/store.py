@@ -92,4 +92,5 @@ def fill(model: Model, weights: dict[str, Tensor], folder: Path) -> None:
     try:
         model.load_weights(weights)
     except (RuntimeError, KeyError) as error:
-        raise RefusedError("bundle.bad-weights", folder, path=folder, problem=problem_of(error)) from error
+        first = next((line.strip() for line in str(error).splitlines()[1:]), problem_of(error))  # torch lists every tensor
+        raise RefusedError("bundle.bad-weights", folder, path=folder, problem=first[:120].rstrip(". ")) from error

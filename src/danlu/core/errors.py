@@ -33,7 +33,7 @@ class DanluError(Exception):
     def sentence(self) -> str:
         """What, where and what to do, on one line."""
         message, chinese = self.message, language() == "zh"
-        if self.where and self.where not in message:
+        if self.where and self.where.lower() not in message.lower():
             stem = message[:-1] if message[-1:] in ".?。？" else message
             message = stem + (f"（{self.where}）" if chinese else f" ({self.where})") + message[len(stem) :]
         return ("" if chinese else " ").join(part for part in (message, self.hint) if part)

@@ -29,7 +29,7 @@ def open_value(kind: str, value: Any, where: str = "") -> Any:
 def open_text(value: Any, where: str = "") -> str:
     if not isinstance(value, str):
         raise InputError("data.want-text", where, type=type(value).__name__)
-    return value
+    return value.encode("utf8", "replace").decode("utf8")  # half of a surrogate pair is no character
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------

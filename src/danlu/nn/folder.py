@@ -46,7 +46,8 @@ def open_folder(name: str) -> Folder:
         raise RefusedError("pretrained.bad-file", path, path=path, name="config.json", problem="model_type")
     files = _weight_files(path)
     plain = {key: value for key, value in config.items() if key not in (*_OF_LABELS, *_OF_FILES)}
-    named = {str(key): str(label) for key, label in (config.get("id2label") or {}).items()}
+    own = config.get("id2label")
+    named = {str(key): str(label) for key, label in own.items()} if isinstance(own, dict) else {}
     labels = [named[str(i)] for i in range(len(named)) if str(i) in named]
     return Folder(path, plain, labels, _tokenizer(path, tokenizer_config), tokenizer_config, files)
 
@@ -96,7 +97,10 @@ def _weight_files(path: Path) -> list[Path]:
     if (path / WEIGHTS).is_file():
         return [path / WEIGHTS]
     if (path / SHARDS).is_file():
-        names = sorted({str(name) for name in _json(path, SHARDS).get("weight_map", {}).values()})
+        places = _json(path, SHARDS).get("weight_map")
+        if not isinstance(places, dict):
+            raise RefusedError("pretrained.bad-file", path, path=path, name=SHARDS, problem="weight_map")
+        names = sorted({str(name) for name in places.values()})
         for name in names:
             if Path(name).name != name or not (path / name).is_file():
                 raise RefusedError("pretrained.missing", path, path=path, name=name)

@@ -29,14 +29,20 @@ class Pretrained(Model):
 
     def __init__(self, classes: int, size: str, config: dict[str, Any]) -> None:
         super().__init__()
-        from transformers import AutoConfig, AutoModelForSequenceClassification
+        from transformers import CONFIG_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForSequenceClassification
 
+        kind = config["model_type"]
+        if kind not in CONFIG_MAPPING or CONFIG_MAPPING[kind] not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+            raise RefusedError("pretrained.unknown-type", kind, name=kind)
         settings = {"num_labels": classes} | {key: value for key, value in config.items() if key != "model_type"}
         try:
-            made = AutoConfig.for_model(config["model_type"], **settings)
+            made = AutoConfig.for_model(kind, **settings)
             self.net = AutoModelForSequenceClassification.from_config(made).float()
-        except ValueError as error:  # no such type, or one without a classifier
-            raise RefusedError("pretrained.unknown-type", config["model_type"], name=config["model_type"]) from error
+            _stages(self.net)
+        except Exception as error:  # whatever transformers makes of settings that make no sense
+            if isinstance(error, MemoryError) or "memory" in str(error):
+                raise
+            raise RefusedError("pretrained.bad-config", kind, problem=" ".join(str(error).split())[:160] or type(error).__name__) from error
         if made.pad_token_id is None:
             self.net.config.pad_token_id = 0
         self.width = int(getattr(made, "hidden_size", 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from danlu.core.errors import RefusedError
 from danlu.core.files import broken, folder_aside, read_json, write_json
+from danlu.core.randomness import key
+from danlu.core.recipe import Recipe
 from danlu.nn.model import Model
 from danlu.train.optim import optimizer_tensors, restore_optimizer
 
@@ -35,7 +39,9 @@ class State:
     events: int = 0  # bytes of events.jsonl that belong to this state
 
 
-def save(folder: Path, state: State, model: Model, optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None) -> Path:
+def save(
+    folder: Path, state: State, recipe: Recipe, model: Model, optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None
+) -> Path:
     """Writes `folder/step-N` whole, then removes all but it and the one before; the path."""
     target = folder / f"step-{state.step}"
     with folder_aside(target) as aside:
@@ -43,7 +49,7 @@ def save(folder: Path, state: State, model: Model, optimizer: torch.optim.Optimi
         save_file(_plain(optimizer_tensors(optimizer)), aside / "optimizer.safetensors")
         if best is not None:
             save_file(_plain(best), aside / "best.safetensors")
-        write_json(aside / "state.json", asdict(state))
+        write_json(aside / "state.json", {**asdict(state), "settings": _settings(recipe)})
     for old in _by_step(folder)[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -65,12 +71,24 @@ def _by_step(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
-def restore(path: Path, model: Model, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor] | None]:
-    """Fills model and optimizer from a checkpoint; its state and best weights."""
-    model.load_state_dict(load_file(path / "model.safetensors"))
-    restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
-    best = path / "best.safetensors"
-    return State(**read_json(path / "state.json")), load_file(best) if best.exists() else None
+def restore(path: Path, recipe: Recipe, model: Model, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor] | None]:
+    """Fills model and optimizer from a checkpoint; its state and best weights. RefusedError for one of another recipe or Danlu."""
+    try:
+        stored = read_json(path / "state.json")
+        if stored.pop("settings") != _settings(recipe):
+            raise ValueError
+        model.load_state_dict(load_file(path / "model.safetensors"))
+        restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
+        best = path / "best.safetensors"
+        return State(**stored), load_file(best) if best.exists() else None
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise RefusedError("train.checkpoint-differs", path, path=path) from error
+
+
+def _settings(recipe: Recipe) -> int:
+    """A number that stands for every setting on which the weights depend; where the data lies and what watches may change."""
+    train = recipe.train.model_dump(mode="json", exclude={"device", "threads", "precision", "save", "listeners"})
+    return key(json.dumps([recipe.task, recipe.model.model_dump(mode="json", exclude={"pretrained"}), train, recipe.seed]))
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

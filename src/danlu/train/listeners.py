@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,12 +53,18 @@ def numbers(event: Event) -> dict[str, float]:
     return {}
 
 
+def _unless_disk(failed: threading.ExceptHookArgs) -> None:
+    if not issubclass(failed.exc_type, OSError):
+        threading.__excepthook__(failed)
+
+
 class TensorBoard:
     """Scalars as they come; the model's graph and a few examples at the start."""
 
     def __init__(self, folder: Path, step: int, draw: Callable[[Any], None] | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        self._before, threading.excepthook = threading.excepthook, _unless_disk  # its thread's fault comes back to us at the next call
         self._writer = SummaryWriter(str(folder), purge_step=step if step else None)
         if draw is not None and not step:
             draw(self._writer)
@@ -67,7 +74,10 @@ class TensorBoard:
             self._writer.add_scalar(name, value, event.step)
 
     def close(self) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            threading.excepthook = self._before
 
 
 class Wandb:

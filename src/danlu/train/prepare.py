@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from danlu.bundle import folder as bundle_folder
-from danlu.core.errors import InputError
+from danlu.core.errors import InputError, RefusedError
 from danlu.core.recipe import Model, Recipe
 from danlu.core.recipe_file import nearest
 from danlu.data.contract import Contract, Encoded, account, usable
@@ -44,7 +44,7 @@ def prepare(recipe: Recipe) -> Prepared:
     dataset = open_dataset(recipe.data, cls.inputs, cls.target, recipe.seed)
     usable(dataset)
     if spec.pretrained and bundle_folder.is_bundle(spec.pretrained):
-        task.adopt(bundle_folder.facts(spec.pretrained))
+        adopt(task, spec.pretrained)
     task.fit(dataset.rows(dataset.indices("train")))
     contract, sides = account(dataset, task)
     decided = {**_FALLBACK, "train.early_stopping.metric": task.metric, **task.defaults(len(sides["train"].rows))}
@@ -58,6 +58,15 @@ def draft_task(recipe: Recipe, cls: type[Task]) -> Task:
     return build_task(recipe.task_name, recipe.task_options, model_spec(recipe, cls), recipe.data.augment)
 
 
+def adopt(task: Task, bundle: str) -> None:
+    """Gives the task what a bundle's task learned of its inputs; RefusedError where that is not what such a task learns."""
+    facts = bundle_folder.start(bundle)[2]
+    try:
+        task.adopt(facts)
+    except Exception as error:  # whatever a hand-made file provokes, the answer is the same
+        raise RefusedError("bundle.bad-file", bundle, path=bundle, problem=bundle_folder.problem_of(error)) from error
+
+
 def check(recipe: Recipe) -> Contract:
     """What training would keep, cut and drop. InputError where nothing can be learned."""
     return prepare(recipe).contract
@@ -67,11 +76,15 @@ def model_spec(recipe: Recipe, cls: type[Task]) -> Model:
     """The model with its architecture named: the recipe's, that of the bundle it starts from, or the task's default."""
     spec, kind = recipe.model, next(iter(cls.inputs.values()))
     if spec.pretrained and bundle_folder.is_bundle(spec.pretrained):
-        base = bundle_folder.read_about(bundle_folder.find(spec.pretrained))
-        if base["task"]["name"] != recipe.task_name:
-            raise InputError("train.other-task", spec.pretrained, path=spec.pretrained, found=base["task"]["name"], wanted=recipe.task_name)
-        return spec.model_copy(update={"architecture": base["model"]["architecture"], "size": base["model"]["size"]})
+        found, base, _ = bundle_folder.start(spec.pretrained)
+        if found != recipe.task_name:
+            raise InputError("train.other-task", spec.pretrained, path=spec.pretrained, found=found, wanted=recipe.task_name)
+        if base.architecture and ":" not in base.architecture and base.architecture not in ARCHITECTURES[kind]:
+            raise RefusedError("bundle.bad-file", spec.pretrained, path=spec.pretrained, problem=base.architecture)
+        return spec.model_copy(update={"architecture": base.architecture, "size": base.size})
     if spec.pretrained:
+        if kind != "text":
+            raise InputError("train.only-texts", "model.pretrained", name=spec.pretrained)
         return spec
     name = spec.architecture or cls.architecture
     if ":" in name:

@@ -50,7 +50,7 @@ class Run:
         if not self.finished:
             self.recipe  # noqa: B018  (a folder that is no run says so)
             raise InputError("bundle.unfinished", self.path, path=self.path)
-        return read_json(self.path / "report.json")
+        return self.read("report.json", "task", "labels", "metrics", "baselines", "seconds")
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -65,10 +65,20 @@ class Run:
         return self.path / "checkpoints"
 
     def events(self) -> list[dict[str, Any]]:
-        """Every event so far; a last line cut by a crash is left out."""
+        """Every event so far; a last line cut by a crash is left out, and so is what is no event."""
         file = self.path / "events.jsonl"
-        lines = file.read_text(encoding="utf8").splitlines(keepends=True) if file.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+        return [event for line in lines if line.endswith(b"\n") and (event := _event(line))]
+
+    def read(self, name: str, *keys: str) -> dict[str, Any]:
+        """The JSON object in a file of the run; InputError where it has been laid hands on, so that it is none or lacks a key."""
+        try:
+            tree = read_json(self.path / name)
+            if all(key in tree for key in keys) and isinstance(tree, dict):
+                return tree
+        except (OSError, ValueError, TypeError):
+            pass
+        raise InputError("train.bad-file", self.path, path=self.path, name=name)
 
     def summary(self) -> dict[str, Any]:
         """What `danlu train --json` prints."""
@@ -88,10 +98,10 @@ class Run:
     def look(self, why: str) -> int:
         """Counts one look at the test side (training itself counts once, however often it is resumed); looks so far."""
         file = self.path / "looks.json"
-        looks = read_json(file) if file.exists() else []
+        looks = self.read("looks.json", "looks")["looks"] if file.exists() else []
         if why != "train" or why not in looks:
-            looks.append(why)
-            write_json(file, looks)
+            looks = [*looks, why]
+            write_json(file, {"looks": looks})
         return len(looks)
 
     def _repr_html_(self) -> str:
@@ -103,6 +113,14 @@ class Run:
         return (
             f'<iframe srcdoc="{escape(page.read_text(encoding="utf8"), quote=True)}" width="100%" height="800" style="border:0"></iframe>'
         )
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
 
 
 def to_yaml(recipe: Recipe) -> str:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from danlu.core.errors import InputError, RefusedError, ResourceError
 from danlu.core.events import Checked, Event, Finished, Warned
-from danlu.core.files import disk_errors, read_json, write_json
+from danlu.core.files import disk_errors, write_json
 from danlu.core.recipe import Recipe
 from danlu.core.words import language
 from danlu.nn import device
@@ -40,7 +40,7 @@ def train(
 ) -> Run:
     """Trains, judges and writes the bundle and the report into a new run folder; returns when all is done."""
     run = create(recipe, out, name)
-    with locked(run), _resources(run, recipe):
+    with locked(run), _resources(run):
         try:
             return _carry_out(run, recipe, listen, lang)
         except (InputError, RefusedError):
@@ -54,23 +54,23 @@ def resume(path: str | Path, listen: Sequence[Callable[[Event], None]] = (), lan
     recipe = run.recipe
     if run.finished:
         return run
-    with locked(run), _resources(run, recipe):
+    with locked(run), _resources(run):
         return _carry_out(run, recipe, listen, lang)
 
 
 @contextmanager
-def _resources(run: Run, recipe: Recipe) -> Iterator[None]:
+def _resources(run: Run) -> Iterator[None]:
     """Out of memory or out of disk, whoever meets it, is one ResourceError; what was saved is safe."""
     try:
         with disk_errors(run.path):
             yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ResourceError("train.out-of-memory", run.path, batch=recipe.train.batch_size or "") from error
+        raise ResourceError("train.out-of-memory", run.path) from error
     except SafetensorError as error:  # it wraps the system's error in a text
         raise ResourceError("files.disk-full", run.path, path=run.path) from error
     except RuntimeError as error:
-        if "not enough memory" in str(error):
-            raise ResourceError("train.out-of-memory", run.path, batch=recipe.train.batch_size or "") from error
+        if "not enough memory" in str(error) or "can't allocate memory" in str(error):  # as the allocators of the systems say it
+            raise ResourceError("train.out-of-memory", run.path) from error
         raise
 
 
@@ -102,7 +102,7 @@ def _same_data(run: Run, prepared: Prepared) -> None:
     """Writes `data.json` the first time; later, data that is no longer the same is an InputError."""
     file = run.path / "data.json"
     if file.exists():
-        if read_json(file)["fingerprint"] != prepared.dataset.fingerprint:
+        if run.read("data.json", "fingerprint")["fingerprint"] != prepared.dataset.fingerprint:
             raise InputError("train.data-changed", run.path, path=run.path)
         return
     write_json(file, {**prepared.dataset.describe(), "contract": prepared.contract.as_json()})
@@ -116,7 +116,7 @@ def _take_up(run: Run, job: Job) -> list[Warned]:
     """Fills the job from the newest whole checkpoint, if there is one; what the user should know about damaged ones."""
     path, damaged = checkpoint.newest(run.checkpoints)
     if path is not None:
-        job.state, job.best = checkpoint.restore(path, job.model, job.optimizer)
+        job.state, job.best = checkpoint.restore(path, job.recipe, job.model, job.optimizer)
     return [Warned(job.state.step, job.state.seconds, "train.damaged-checkpoint", {"path": str(bad)}) for bad in damaged]
 
 
@@ -127,7 +127,7 @@ def _drive(run: Run, job: Job, listen: Sequence[Callable[[Event], None]], warnin
 
     def save() -> Path:
         job.state.events = recorder.position()
-        return checkpoint.save(run.checkpoints, job.state, job.model, job.optimizer, job.best)
+        return checkpoint.save(run.checkpoints, job.state, job.recipe, job.model, job.optimizer, job.best)
 
     job.save = save
     finished: Finished | None = None
