@@ -30,11 +30,25 @@ def test_damaged_utf8_is_not_taken_for_chinese() -> None:
     assert caught.value.where == "t.csv:2"
 
 
-def test_western_text_is_refused_with_the_place() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "text,label\nun café très bon à Orléans,oui\nça alors,non\n",
+        "v1,v2\nham,née Zoë was naïve\nspam,win £900 now\n",
+        "v1,v2\nham,it’s “fine” – really…\n",
+        "a,b\nGrüße aus Köln und schöne Ferien für dich,ja\nSträuße für größere Räume,nein\nüberhaupt nicht schön,nein\n",
+    ],
+)
+def test_western_text(text: str) -> None:
+    assert decode(text.encode("cp1252"), "t.csv") == (text, "windows-1252")
+
+
+@pytest.mark.parametrize("data", ["текст,метка\nочень хорошо,да\n".encode("cp1251"), b"text,label\n\xe9t\x02\xe9,a\n", bytes(range(1, 256))])
+def test_what_no_encoding_fits_is_refused_with_the_place(data: bytes) -> None:
     with pytest.raises(InputError) as caught:
-        decode("text,label\nun café très bon à Orléans,oui\nça alors,non\n".encode("latin-1"), "t.csv")
+        decode(data, "t.csv")
     assert caught.value.code == "data.undecodable"
-    assert caught.value.values["position"] == 17
+    assert caught.value.where.startswith("t.csv:")
 
 
 def test_zero_bytes_are_no_text() -> None:

@@ -1,4 +1,6 @@
-"""Bytes to text without asking: UTF-8, UTF-16, UTF-32 and GB18030 (which holds GBK and GB2312), told apart by what the bytes allow."""
+"""Bytes to text without asking: UTF-8, UTF-16, UTF-32, GB18030 (which holds GBK and GB2312) and Windows-1252 (which holds Latin-1), told
+apart by what the bytes allow.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,12 @@ def decode(data: bytes, where: str) -> tuple[str, str]:
     try:
         return data.decode("utf-8"), "utf-8"
     except UnicodeDecodeError as error:
-        if _looks_gb(data):
-            return _strict(data, "gb18030", where), "gb18030"
+        sample = data[:_SAMPLE]
+        if not _damaged_utf8(sample):
+            if _looks_gb(sample):
+                return _strict(data, "gb18030", where), "gb18030"
+            if _looks_western(sample):
+                return _strict(data, "cp1252", where), "windows-1252"
         raise _undecodable(data, error.start, where) from None
 
 
@@ -59,15 +65,21 @@ def _wide(data: bytes) -> str | None:
     return "utf-16-le" if odd > even else "utf-16-be"
 
 
-def _looks_gb(data: bytes) -> bool:
-    """Whether bytes that are not UTF-8 are GB18030, and neither damaged UTF-8 nor a Western single-byte encoding.
-
-    Damaged UTF-8 still holds more whole characters than broken ones; in Western text the byte after a high byte is mostly ASCII.
-    """
-    sample = data[:_SAMPLE]
+def _damaged_utf8(sample: bytes) -> bool:
+    """Damaged UTF-8 still holds more whole characters than broken ones."""
     lenient = sample.decode("utf-8", errors="replace")
-    broken = lenient.count("\ufffd")
-    if sum(map(len, re.findall(r"[^\x00-\x7f\ufffd]+", lenient))) > broken:
-        return False
+    return sum(map(len, re.findall(r"[^\x00-\x7f\ufffd]+", lenient))) > lenient.count("\ufffd")
+
+
+def _looks_western(sample: bytes) -> bool:
+    """Whether high bytes are few and stand alone among ASCII, as accents and signs do, and nothing is a control character."""
+    runs = re.findall(rb"[\x80-\xff]+", sample)
+    high = sum(map(len, runs))
+    alone = sum(len(run) for run in runs if len(run) == 1)
+    return high < 0.3 * len(sample) and alone >= 0.6 * high and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", sample)
+
+
+def _looks_gb(sample: bytes) -> bool:
+    """Whether bytes that are not UTF-8 are GB18030: in Western text the byte after a high byte is mostly ASCII."""
     characters = _GB_CHARACTER.findall(sample)
     return bool(characters) and sum(c[-1] >= 0x80 or len(c) == 4 for c in characters) >= 0.5 * len(characters)
