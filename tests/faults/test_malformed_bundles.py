@@ -265,6 +265,21 @@ def test_bad_lines(fails: Fails, runs: dict[str, Path], name: str) -> None:
     fails(2, key, "predict", runs[T], "-", stdin=content)
 
 
+def test_a_file_is_no_text(fails: Fails, runs: dict[str, Path], texts: Path) -> None:
+    fails(2, "cli.file-as-text", "predict", runs[T], texts)
+    fails(2, "cli.file-as-text", "predict", runs[T], "texts.csv", lang="zh")
+
+
+def test_scores_on_the_training_data_say_so(
+    runs: dict[str, Path], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from danlu.cli.main import run
+
+    monkeypatch.setenv("DANLU_LANG", "en")
+    assert run(["evaluate", str(runs[T]), "--data", str(runs[T].parent / T / "rows.csv")]) == 0
+    assert "the data that the model was trained on" in capfd.readouterr().err
+
+
 def test_odd_lines_are_answered(runs: dict[str, Path], tmp_path: Path) -> None:
     """Binary, half characters, no line at all: texts all the same."""
     for content, lines in ((b"", 0), (b"\n\n", 0), (bytes(range(256)), None), (b'{"text": "\\ud800"}\n', 1), (b"x" * 2_000_000, 1)):
@@ -283,7 +298,7 @@ def test_bad_pictures(fails: Fails, runs: dict[str, Path], tmp_path: Path) -> No
         ("a.txt", "data.bad-image"),
         ("b.png", "data.bad-image"),
         ("nowhere.png", "cli.no-file"),
-        (".", "cli.no-file"),
+        (".", "cli.folder-as-file"),
         ("", "cli.no-file"),
     ):
         fails(2, key, "predict", runs[I], value)

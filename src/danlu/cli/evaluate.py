@@ -24,5 +24,7 @@ def evaluate(
         emit({"bundle": bundle, "metrics": {"test": report["metrics"]["test"]}, "baselines": report["baselines"]})
     line(say("cli.score-test", n=report["metrics"]["test"]["accuracy"]["n"]))
     table(report["metrics"]["test"], report["baselines"])
+    for note in report["contract"]["notes"]:
+        line(f"  {say(note['key'], **{name: value for name, value in note.items() if name != 'key'})}")
     if out:
         line(say("cli.report-at", path=f"{out}/report.html"))

@@ -39,9 +39,7 @@ def _rows(values: list[str], kind: str) -> Iterator[Any]:
 
     for value in values:
         if value != "-":
-            if kind != "text" and not Path(value).is_file():
-                raise InputError("cli.no-file", value, path=value)
-            yield value
+            yield _argument(value, kind)
             continue
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
         for number, line in enumerate(sys.stdin, 1):
@@ -53,6 +51,25 @@ def _rows(values: list[str], kind: str) -> Iterator[Any]:
                     raise InputError("cli.bad-line", f"stdin:{number}", number=number) from error
             elif text.strip():
                 yield text.encode("utf8", "surrogateescape").decode("utf8", "replace")
+
+
+def _argument(value: str, kind: str) -> str:
+    """A text, or the path of a picture or sound; InputError for what is surely a slip."""
+    from danlu.core.errors import InputError
+
+    path = Path(value)
+    try:
+        file, folder = path.is_file(), path.is_dir()
+    except OSError:  # a text that is longer than any name
+        file = folder = False
+    if kind == "text":
+        if file and path.suffix:
+            raise InputError("cli.file-as-text", value, path=value)
+    elif folder and value:
+        raise InputError("cli.folder-as-file", value, path=value)
+    elif not file:
+        raise InputError("cli.no-file", value, path=value)
+    return value
 
 
 def _together(predictor: Any, rows: Iterator[Any], chunk: int) -> Iterator[tuple[Any, Any]]:

@@ -34,4 +34,4 @@ def table(metrics: dict[str, Any], baselines: dict[str, Any]) -> None:
             for kind, values in baselines.items()
             if values.get(name) and values[name]["value"] is not None
         )
-        line(f"  {name:<18} {measure['value']:.4f}  [{measure['low']:.4f}, {measure['high']:.4f}]   {beside}")
+        line(f"  {name:<18} {measure['value']:.4f}  [{measure['low']:.4f}, {measure['high']:.4f}]   {beside}".rstrip())

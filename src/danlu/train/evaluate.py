@@ -62,4 +62,6 @@ def _open(predictor: Predictor, data: str | Path, columns: Mapping[str, Any]) ->
         dataset = opened({})
     if not len(dataset.indices("test")):
         dataset.sides[:] = "test"
+        if dataset.fingerprint == predictor.about.get("data"):
+            dataset.notes.append({"key": "train.note-own-data"})
     return dataset
