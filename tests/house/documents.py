@@ -21,7 +21,7 @@ def recipe_page() -> str:
     lines = [
         "# The recipe",
         "",
-        "Only `task` and `data` are needed. Where the default is *task*, the task decides by the data, and the run's `recipe.yaml` says what it decided.",
+        "Only `task` and `data` are needed. Where the default is *task*, the task decides by the data; the run's `recipe.yaml` says what.",
         "YAML 1.2: `yes` and `no` are words, `5e-5` is a number, a repeated key is an error. `${NAME}` is an environment variable.",
         "`danlu recipe schema` prints the same as JSON Schema; `danlu train RECIPE key.path=value` overrides any of it.",
         "",
