@@ -10,7 +10,7 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/python -m ruff check src tests benchmarks examples
-	$(VENV)/bin/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
 lint: $(READY)
 	$(VENV)/bin/python -m ruff check --fix src tests benchmarks examples
