@@ -18,6 +18,7 @@ from danlu.nn.folder import Folder, open_folder
 from danlu.nn.model import Model
 from danlu.nn.text.token_model import real
 
+HEAD_RATE = 10.0  # times the body's learning rate
 _OLD_NAMES = ((".LayerNorm.weight", ".LayerNorm.gamma"), (".LayerNorm.bias", ".LayerNorm.beta"))  # as TensorFlow's BERT had them
 
 
@@ -45,6 +46,7 @@ class Pretrained(Model):
             raise RefusedError("pretrained.bad-config", kind, problem=" ".join(str(error).split())[:160] or type(error).__name__) from error
         if made.pad_token_id is None:
             self.net.config.pad_token_id = 0
+        self.net.base_model.loss_type = self.net.loss_type  # else tracing makes transformers warn of a loss that is not used
         self.width = int(getattr(made, "hidden_size", 0))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -54,6 +56,17 @@ class Pretrained(Model):
 
     def stages(self) -> list[nn.Module]:
         return _stages(self.net)
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Where the body is trained too, the head, which begins anew, learns faster than it."""
+        head = {id(p) for p in self.head.parameters()}
+        if not any(p.requires_grad and id(p) not in head for p in self.parameters()):
+            return super().parameter_groups(lr, weight_decay)
+        groups = []
+        for group in super().parameter_groups(lr, weight_decay):
+            groups.append(group | {"params": [p for p in group["params"] if id(p) not in head]})
+            groups.append(group | {"params": [p for p in group["params"] if id(p) in head], "lr": HEAD_RATE * lr})
+        return [group for group in groups if group["params"]]
 
     @classmethod
     def example_facts(cls) -> dict[str, Any]:

@@ -184,7 +184,8 @@ class TextClassification(Classification):
         if self.config is not None:
             rate, epochs = {"full": (5e-5, 3), "last": (5e-5, 3), "head": (1e-3, 10), "lora": (5e-4, 3)}[self.model.adapt.method]
             return plan | {"epochs": epochs, "batch_size": 32, "optimizer.lr": rate, "early_stopping.patience": 2}
-        epochs = int(np.clip(60_000 / max(1, rows), 8, 40))  # a small set is walked more often: about as many steps
+        most = 15 if self.ngrams is None else 40
+        epochs = int(np.clip(60_000 / max(1, rows), 8, most))  # a small set is walked more often: about as many steps
         plan |= {"epochs": epochs, "early_stopping.patience": max(3, epochs // 4)}
         if self.ngrams is None:
             return plan | {"optimizer.lr": 5e-4 if self._architecture == "transformer" else 2e-3}
