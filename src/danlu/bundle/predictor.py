@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from danlu.bundle.store import load
-from danlu.core.errors import InputError
+from danlu.core.errors import DanluError, InputError
 from danlu.core.types import Example, Prediction, Row
 from danlu.data.batches import plain_plan
 from danlu.data.media import open_value
@@ -79,10 +79,20 @@ class Predictor:
         return list(self.stream(rows))
 
     def stream(self, rows: Iterable[Row | Any], chunk: int = BATCH) -> Iterator[Prediction]:
-        """The same while rows still arrive: `chunk` rows are answered together."""
-        numbered = enumerate(rows, 1)
-        while part := list(islice(numbered, chunk)):
-            yield from self.predict_examples([self.encode(row, number) for number, row in part])
+        """The same while rows still arrive: `chunk` rows are answered together. What came before a bad row is answered before its error."""
+        numbered, error = enumerate(rows, 1), None
+        while error is None:
+            examples: list[Example] = []
+            try:
+                for number, row in islice(numbered, chunk):
+                    examples.append(self.encode(row, number))
+            except DanluError as found:
+                error = found
+            yield from self.predict_examples(examples)
+            if not examples:
+                break
+        if error is not None:
+            raise error
 
     def describe(self) -> dict[str, Any]:
         """What this bundle is, as plain JSON: task, labels, inputs, model and its scores."""
