@@ -72,6 +72,7 @@ def load(path: str | Path) -> Bundle:
     except Exception as error:  # whatever a damaged or hand-made file provokes, the answer is the same
         raise RefusedError("bundle.bad-file", folder, path=folder, problem=problem_of(error)) from error
     fill(model, read_weights(folder / WEIGHTS, folder), folder)
+    model.settle()
     return Bundle(folder, about, task, model.eval())
 
 

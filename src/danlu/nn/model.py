@@ -15,6 +15,7 @@ class Model(nn.Module):
     sizes: ClassVar[tuple[str, ...]] = ("small", "base")
     bf16_on_cpu: ClassVar[bool] = False  # whether training gains from bf16 on CPUs that multiply it natively
     prefix: ClassVar[str] = ""  # of tensors' names in memory, which names on disk lack
+    packs: bool = True  # whether a text model may lay the rows of a batch end to end instead of padding them
 
     @abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -23,6 +24,10 @@ class Model(nn.Module):
     @abstractmethod
     def stages(self) -> list[nn.Module]:
         """The model from input to output as modules that hold all its parameters; the last one is the head, the layers that depend on the labels."""
+
+    def settle(self) -> list[dict[str, Any]]:
+        """Called when the weights are in place: tries what can only be tried with them. What the user should know, as {"key": ..., values}."""
+        return []
 
     @classmethod
     @abstractmethod

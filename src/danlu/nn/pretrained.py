@@ -14,8 +14,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from danlu.core.errors import RefusedError
+from danlu.nn.dropout import replace_dropout
 from danlu.nn.folder import Folder, open_folder
 from danlu.nn.model import Model
+from danlu.nn.packing import PackedLayers, Rows, can_pack
 from danlu.nn.text.token_model import real
 
 HEAD_RATE = 10.0  # times the body's learning rate
@@ -39,6 +41,8 @@ class Pretrained(Model):
         try:
             made = AutoConfig.for_model(kind, **settings)
             self.net = AutoModelForSequenceClassification.from_config(made).float()
+            replace_dropout(self.net)
+            self._packing = PackedLayers(self.net, _layers(self.net)[1]) if can_pack(made) else None
             _stages(self.net)
         except Exception as error:  # whatever transformers makes of settings that make no sense
             if isinstance(error, MemoryError) or "memory" in str(error):
@@ -50,9 +54,39 @@ class Pretrained(Model):
         self.width = int(getattr(made, "hidden_size", 0))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        real_BT = real(batch["ids_lengths"], batch["ids"].shape[1])
+        width = batch["ids"].shape[1]
+        real_BT = real(batch["ids_lengths"], width)
+        if self._packing is not None:
+            packs = self.packs and batch["ids"].device.type == "cpu"
+            self._packing.use(Rows(batch["ids_lengths"], width) if packs else None)
         ids_BT = batch["ids"].masked_fill(~real_BT, self.net.config.pad_token_id)
         return self.net(input_ids=ids_BT, attention_mask=real_BT.long()).logits
+
+    def settle(self) -> list[dict[str, Any]]:
+        """Tries packed rows against padded ones, and stays with padding where the answers differ."""
+        if self._packing is None or self._packs_right():
+            return []
+        self._packing.use(None)
+        self._packing = None
+        return [{"key": "pretrained.padded"}]
+
+    def _packs_right(self) -> bool:
+        training, packs, answers = self.training, self.packs, []
+        where = next(self.parameters()).device
+        lengths_B = torch.tensor([2, 9, 5, 9, 1], device=where)
+        ids_BT = torch.arange(45, device=where).view(5, 9) % self.net.config.vocab_size
+        batch = {"ids": ids_BT, "ids_lengths": lengths_B}
+        self.eval()
+        try:
+            with torch.no_grad():
+                for self.packs in (False, True):
+                    answers.append(self(batch))
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError):  # code that packed rows do not fit
+            return False
+        finally:
+            self.packs = packs
+            self.train(training)
+        return torch.allclose(*answers, rtol=1e-4, atol=1e-4 * float(answers[0].abs().max()))
 
     def stages(self) -> list[nn.Module]:
         return _stages(self.net)
@@ -139,11 +173,17 @@ def _pick(stored: dict[str, Tensor], key: str, base: str) -> Tensor | None:
     return None
 
 
+def _layers(net: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The longest part: a list of layers and its name in the body."""
+    lists = {name: module for name, module in net.base_model.named_modules() if isinstance(module, nn.ModuleList)}
+    path = max(lists, key=lambda name: sum(p.numel() for p in lists[name].parameters()))
+    return path, lists[path]
+
+
 def _stages(net: nn.Module) -> list[nn.Module]:
     """What comes before the layers, each layer (the last with what follows it), and the head: pooler and classifier."""
     base = net.base_model
-    lists = {name: module for name, module in base.named_modules() if isinstance(module, nn.ModuleList)}
-    path = max(lists, key=lambda name: sum(p.numel() for p in lists[name].parameters()))
+    path, layers = _layers(net)
     before: list[nn.Module] = []
     after: list[nn.Module] = []
     head: list[nn.Module] = []
@@ -157,5 +197,5 @@ def _stages(net: nn.Module) -> list[nn.Module]:
                 (head if "pool" in name else side).append(child)
         node = node.get_submodule(step)
     head += [child for child in net.children() if child is not base]
-    *first, last = lists[path]
+    *first, last = layers
     return [nn.ModuleList(before), *first, nn.ModuleList([last, *after]), nn.ModuleList(head)]

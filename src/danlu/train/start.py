@@ -31,6 +31,7 @@ def starting_model(prepared: Prepared, recipe: Recipe) -> tuple[Model, list[dict
         from danlu.nn.pretrained import load_body
 
         notes = load_body(model, base)
+    notes += model.settle()
     if base:
         adapt.apply(model, recipe.model.adapt)
     return model, notes

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from danlu.nn.audio.sound_model import AttentivePool, SoundModel
+from danlu.nn.dropout import Dropout
 
 _SIZES = {"small": ((32, 64, 128), 1), "base": ((64, 128, 256), 2)}  # channels of each level, blocks at each level
 
@@ -73,7 +74,7 @@ class Flatten(nn.Module):
         super().__init__()
         self.mix = nn.Linear(inputs, width)
         self.pool = AttentivePool(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BCFM: Tensor) -> Tensor:
         x_BFD = relu(self.mix(x_BCFM.transpose(1, 2).flatten(2)))

@@ -15,6 +15,7 @@ from torch.nn.functional import glu, scaled_dot_product_attention, silu
 
 from danlu.nn.audio.cnn import Residual, Stem, halved
 from danlu.nn.audio.sound_model import AttentivePool, SoundModel
+from danlu.nn.dropout import Dropout
 
 _SIZES = {"small": (128, 3, 4), "base": (256, 8, 4)}  # width, blocks, heads
 
@@ -39,7 +40,7 @@ class Subsample(nn.Module):
         self.stem = Stem(channels)
         self.levels = nn.Sequential(Residual(channels, 2 * channels, stride=2), Residual(2 * channels, 4 * channels, stride=(1, 2)))
         self.linear = nn.Linear(4 * channels * halved(halved(halved(bins))), width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BFM: Tensor) -> Tensor:
         x_BCFM = self.levels(self.stem(x_BFM))
@@ -68,7 +69,7 @@ class Block(nn.Module):
 
 def feed_forward(width: int, dropout: float) -> nn.Sequential:
     """Four times as wide inside, with SiLU."""
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width), nn.Dropout(dropout))
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width), Dropout(dropout))
 
 
 class Attention(nn.Module):
@@ -80,7 +81,7 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BFD: Tensor) -> Tensor:
         q_BHFE, k_BHFE, v_BHFE = self.qkv(self.norm(x_BFD)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -108,7 +109,7 @@ class Convolution(nn.Module):
         self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
         self.inner = nn.LayerNorm(width)
         self.out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BFD: Tensor) -> Tensor:
         y_BFD = glu(self.gate(self.norm(x_BFD)), dim=-1)

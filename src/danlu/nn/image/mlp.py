@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from danlu.nn.dropout import Dropout
 from danlu.nn.image.model import ImageModel
 
 WIDTHS = {"small": (256, 128), "base": (1024, 512)}
@@ -16,8 +17,8 @@ class MLP(ImageModel):
         super().__init__(**facts)
         wide, narrow = WIDTHS[size]
         pixels = self.channels * self.sides[0] * self.sides[1]
-        self.first = nn.Sequential(nn.Flatten(), nn.Linear(pixels, wide), nn.LayerNorm(wide), nn.ReLU(), nn.Dropout(0.2))
-        self.second = nn.Sequential(nn.Linear(wide, narrow), nn.LayerNorm(narrow), nn.ReLU(), nn.Dropout(0.2))
+        self.first = nn.Sequential(nn.Flatten(), nn.Linear(pixels, wide), nn.LayerNorm(wide), nn.ReLU(), Dropout(0.2))
+        self.second = nn.Sequential(nn.Linear(wide, narrow), nn.LayerNorm(narrow), nn.ReLU(), Dropout(0.2))
         self.classify = nn.Linear(narrow, classes)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from danlu.nn.dropout import Dropout
 from danlu.nn.image.model import ImageModel
 
 _MOST_PATCHES = 100
@@ -51,7 +52,7 @@ class Block(nn.Module):
         self.norm_attention, self.norm_dense = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value, self.mix = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.dense = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         batch, patches, width = x_BTD.shape

@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from danlu.nn.dropout import Dropout
 from danlu.nn.text.token_model import Pieces, TokenModel, mean_and_max
 
 SHAPES = {"small": (128, 128, 1), "base": (256, 256, 2)}  # width of a piece's vector, hidden width, layers
@@ -26,8 +27,8 @@ class Recurrent(TokenModel):
         self.pieces = Pieces(vocabulary, width, 0.3)
         cells = [type(self).cell(width if i == 0 else 2 * hidden, hidden, batch_first=True, bidirectional=True) for i in range(layers)]
         self.layers = nn.ModuleList(cells)
-        self.between = nn.Dropout(0.3)
-        self.classify = nn.Sequential(nn.Dropout(0.5), nn.Linear(4 * hidden, classes))
+        self.between = Dropout(0.3)
+        self.classify = nn.Sequential(Dropout(0.5), nn.Linear(4 * hidden, classes))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         lengths_B = batch["ids_lengths"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from danlu.nn.dropout import Dropout
 from danlu.nn.text.token_model import Pieces, TokenModel, real
 
 SHAPES = {"small": (128, 128), "base": (300, 256)}  # width of a piece's vector, filters of each width
@@ -22,7 +23,7 @@ class TextCNN(TokenModel):
         width, filters = SHAPES[size]
         self.pieces = Pieces(vocabulary, width, 0.3)
         self.convolutions = Convolutions(width, filters)
-        self.classify = nn.Sequential(nn.Dropout(0.5), nn.Linear(filters * len(KERNELS), classes))
+        self.classify = nn.Sequential(Dropout(0.5), nn.Linear(filters * len(KERNELS), classes))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         lengths_B = batch["ids_lengths"]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from danlu.nn.dropout import Dropout
 from danlu.nn.model import Model
 
 
@@ -35,7 +36,7 @@ class Pieces(nn.Module):
         super().__init__()
         self.table = nn.Embedding(vocabulary, width, padding_idx=0)
         nn.init.normal_(self.table.weight, std=0.1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         with torch.no_grad():
             self.table.weight[0] = 0
 

@@ -1,0 +1,142 @@
+"""Rows of unequal length laid end to end, so that nothing is computed for padding.
+
+Everything that works on one piece at a time (linear layers, norms, activations) sees one line of all real pieces; attention sees
+blocks of rows of equal length, each row attending to itself alone. No mask is needed and no number is spent on padding.
+Shapes: B rows, T pieces of the longest row, N real pieces of all rows, H heads, K width of a head, R rows of one length L.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from danlu.nn.dropout import dropout
+
+NAME = "danlu_rows"  # in transformers' registry of attention
+_WINDOWS = ("sliding_window", "local_attention", "attention_window", "block_size")  # settings of models that do not look at whole rows
+
+
+class Rows:
+    """Where the rows of one padded batch stand in the line: rows of equal length side by side, the shortest first.
+
+    Without `packed` the padding stands in the line too, in one block under a mask: the plain way, to compare with.
+    """
+
+    def __init__(self, lengths_B: Tensor, width: int, packed: bool = True) -> None:
+        self.shape, self.mask_RL = (len(lengths_B), width), None
+        order_B = torch.argsort(lengths_B, stable=True)
+        real_BT = torch.arange(width, device=lengths_B.device)[None, :] < lengths_B[order_B, None]
+        if packed:
+            found, counts = torch.unique_consecutive(lengths_B[order_B], return_counts=True)
+            self.blocks = list(zip(counts.tolist(), found.tolist(), strict=True))  # (R, L)
+        else:
+            self.blocks, self.mask_RL = [self.shape], real_BT
+        row_N, self.place_N = (real_BT if packed else torch.ones_like(real_BT)).nonzero(as_tuple=True)
+        self.index_N = order_B[row_N] * width + self.place_N
+
+    def pack(self, x_BTx: Tensor) -> Tensor:
+        """[B, T, ...] -> [N, ...]."""
+        return x_BTx.flatten(0, 1).index_select(0, self.index_N)
+
+    def unpack(self, x_Nx: Tensor) -> Tensor:
+        """[N, ...] -> [B, T, ...] with zeros for padding."""
+        rows, width = self.shape
+        return x_Nx.new_zeros(rows * width, *x_Nx.shape[1:]).index_copy(0, self.index_N, x_Nx).unflatten(0, self.shape)
+
+    def attend(
+        self, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor, scale: float | None = None, drop: float = 0.0, causal: bool = False
+    ) -> Tensor:
+        """Attention inside each row: [N, H, K]. Keys and values may have fewer heads, each then serving a group of queries."""
+        sizes = [rows * length for rows, length in self.blocks]
+        mask_R11L = None if self.mask_RL is None else self.mask_RL[:, None, None, :]
+        seen = []
+        for block, *parts in zip(self.blocks, *(x.split(sizes) for x in (q_NHK, k_NHK, v_NHK)), strict=True):
+            q_RHLK, k_RHLK, v_RHLK = (part.unflatten(0, block).transpose(1, 2) for part in parts)
+            seen.append(attention(q_RHLK, k_RHLK, v_RHLK, mask_R11L, scale, drop, causal).transpose(1, 2).flatten(0, 1))
+        return torch.cat(seen)
+
+
+def attention(
+    q_RHLK: Tensor, k_RHLK: Tensor, v_RHLK: Tensor, mask: Tensor | None, scale: float | None, drop: float, causal: bool
+) -> Tensor:
+    """Scaled dot-product attention: [R, H, L, K]. `mask` is False where nobody looks."""
+    grouped = q_RHLK.shape[1] != k_RHLK.shape[1]
+    if not drop or q_RHLK.device.type != "cpu" or mask is not None or causal or grouped:
+        settings = {"dropout_p": drop, "is_causal": causal, "scale": scale, "enable_gqa": grouped}
+        return scaled_dot_product_attention(q_RHLK, k_RHLK, v_RHLK, mask, **settings)
+    scale = q_RHLK.shape[-1] ** -0.5 if scale is None else scale
+    shares_RHLL = torch.softmax((q_RHLK * scale) @ k_RHLK.transpose(-1, -2), dim=-1).to(v_RHLK.dtype)
+    return dropout(shares_RHLL, drop, training=True) @ v_RHLK
+
+
+class PackedLayers:
+    """Makes the layers of a transformers network work on packed rows: what enters the first is packed, what leaves the last unpacked.
+
+    `rows` says which; None lets the network work on padded batches as it was written.
+    """
+
+    def __init__(self, net: nn.Module, layers: nn.ModuleList) -> None:
+        from transformers import AttentionInterface
+
+        AttentionInterface.register(NAME, _attend)
+        self.net, self.rows = net, None
+        self._own = net.config._attn_implementation
+        for module in layers.modules():
+            module.packed_layers = self
+        for layer in layers:
+            layer.register_forward_pre_hook(self._enter, with_kwargs=True)
+        layers[-1].register_forward_hook(self._leave)
+
+    def use(self, rows: Rows | None) -> None:
+        """Chooses how the next forward pass works."""
+        self.rows = rows
+        wanted = self._own if rows is None else NAME
+        if self.net.config._attn_implementation != wanted:
+            self.net.set_attn_implementation(wanted)
+
+    def _enter(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+        if self.rows is None:
+            return None
+        return tuple(map(self._packed, args)), {name: self._packed(value) for name, value in kwargs.items()}
+
+    def _leave(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if self.rows is None:
+            return None
+        first, *others = output if isinstance(output, tuple) else (output,)
+        whole = self.rows.unpack(first[0])
+        return (whole, *others) if isinstance(output, tuple) else whole
+
+    def _packed(self, value: Any) -> Any:
+        """Tensors [B, T, ...] (or [1, T, ...], one for all rows) as [1, N, ...]; anything else as it is."""
+        if isinstance(value, tuple):
+            return tuple(map(self._packed, value))
+        if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[1] != self.rows.shape[1]:
+            return value
+        if value.shape[0] == 1:
+            value = value.expand(self.rows.shape[0], *value.shape[1:])
+        return self.rows.pack(value)[None] if value.shape[0] == self.rows.shape[0] else value
+
+
+def can_pack(config: Any) -> bool:
+    """Whether a network of this configuration looks at whole rows; windows and stripes are left to its own code."""
+    return not any(getattr(config, name, None) for name in _WINDOWS)
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """As transformers calls attention: query [1, H, N, K] -> [1, N, H, K]."""
+    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+    parts = [x[0].transpose(0, 1) for x in (query, key, value)]
+    return module.packed_layers.rows.attend(*parts, scaling, dropout, causal)[None], None

@@ -1,0 +1,106 @@
+"""Rows laid end to end answer and learn as padded rows do; a model that would not is padded, and says so."""
+
+import pytest
+import torch
+
+from danlu.nn.packing import Rows, attention
+from danlu.nn.pretrained import Pretrained
+from danlu.nn.text.transformer import Transformer
+
+FAMILIES = {  # settings of tiny networks of other families, by transformers' name
+    "bert": {"intermediate_size": 64},
+    "roberta": {"intermediate_size": 64, "pad_token_id": 1},
+    "electra": {"intermediate_size": 64, "embedding_size": 16},
+    "distilbert": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2},
+    "mpnet": {"intermediate_size": 64},
+    "deberta-v2": {"intermediate_size": 64, "relative_attention": True},
+    "albert": {"intermediate_size": 64, "embedding_size": 16},
+    "modernbert": {"intermediate_size": 64, "pad_token_id": 0},
+    "qwen2": {"intermediate_size": 64, "num_key_value_heads": 1, "pad_token_id": 0},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "pad_token_id": 0},
+}
+PACKED = ("bert", "roberta", "electra", "distilbert")
+SHAPE = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
+
+
+def batch_of(lengths: list[int]) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    lengths_B = torch.tensor(lengths)
+    ids_BT = torch.randint(2, 50, (len(lengths), max(lengths)), generator=generator)
+    return {"ids": ids_BT * (torch.arange(max(lengths)) < lengths_B[:, None]), "ids_lengths": lengths_B}
+
+
+def learned(model: torch.nn.Module, batch: dict[str, torch.Tensor], packs: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Logits and gradients; without dropout, so that both ways can be compared."""
+    model.packs = packs
+    model.eval().zero_grad()
+    logits_BC = model(batch)
+    logits_BC.square().sum().backward()
+    return logits_BC.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def both_ways(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> None:
+    padded, packed = learned(model, batch, False), learned(model, batch, True)
+    torch.testing.assert_close(packed[0], padded[0], atol=1e-5, rtol=1e-4)
+    assert len(packed[1]) == len(padded[1])
+    for ours, theirs in zip(packed[1], padded[1], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("lengths", [[3, 9, 1, 9, 4], [5, 5, 5], [1], [2, 1, 1]])
+def test_our_transformer_answers_and_learns_as_with_padding(lengths):
+    torch.manual_seed(0)
+    both_ways(Transformer(3, "small", vocabulary=50, max_length=32), batch_of(lengths))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_packed_rightly_or_padded(family):
+    torch.manual_seed(0)
+    model = Pretrained(3, "base", config={"model_type": family, **SHAPE, **FAMILIES[family]})
+    notes = model.settle()
+    assert notes in ([], [{"key": "pretrained.padded"}])
+    if family in PACKED:
+        assert notes == []
+    both_ways(model, batch_of([3, 9, 1, 9, 4]))
+
+
+def test_a_network_whose_attention_differs_is_padded(monkeypatch):
+    """A fault planted in the packed way: the probe finds it, the answer stays right."""
+    torch.manual_seed(0)
+    model = Pretrained(3, "base", config={"model_type": "bert", **SHAPE, "intermediate_size": 64})
+    batch = batch_of([3, 9, 4])
+    right = learned(model, batch, False)[0]
+    with monkeypatch.context() as fault:
+        fault.setattr(Rows, "attend", lambda self, q, k, v, *rest: v)
+        assert model.settle() == [{"key": "pretrained.padded"}]
+    torch.testing.assert_close(learned(model, batch, True)[0], right)
+
+
+def test_nothing_is_computed_for_padding():
+    model = Pretrained(3, "base", config={"model_type": "bert", **SHAPE, "intermediate_size": 64}).eval()
+    seen = []
+    model.net.bert.encoder.layer[0].intermediate.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
+    with torch.no_grad():
+        model(batch_of([3, 9, 1]))
+    assert seen == [torch.Size([1, 13, 32])]
+
+
+def test_pack_and_unpack_are_inverse_and_rows_do_not_see_each_other():
+    rows = Rows(torch.tensor([2, 4, 1, 4]), 4)
+    x_BTD = torch.arange(32.0).view(4, 4, 2) + 1
+    back = rows.unpack(rows.pack(x_BTD))
+    real_BT = torch.arange(4) < torch.tensor([2, 4, 1, 4])[:, None]
+    assert torch.equal(back[real_BT], x_BTD[real_BT])
+    assert not back[~real_BT].any()
+    x_NHK = torch.randn(11, 2, 4)
+    other = x_NHK.clone()
+    other[:1] = 100  # the shortest row stands first
+    seen, changed = rows.attend(x_NHK, x_NHK, x_NHK), rows.attend(other, other, other)
+    assert torch.equal(seen[1:], changed[1:])
+
+
+def test_attention_with_dropout_is_attention_whose_shares_are_dropped(monkeypatch):
+    q, k, v = torch.randn(3, 2, 2, 5, 4).unbind(0)
+    plain = attention(q, k, v, None, None, 0.0, False)
+    monkeypatch.setattr("danlu.nn.packing.dropout", lambda x, p, training: x)
+    torch.testing.assert_close(attention(q, k, v, None, None, 0.5, False), plain)
