@@ -42,13 +42,13 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Stepped(Event):
-    """Steps since the last event of this kind; `loss` is their mean over rows, `norm` the last gradient norm before clipping."""
+    """Steps since the last event of this kind; `loss` is their sum over `count`, `norm` the last gradient norm before clipping."""
 
     epoch: int
     loss: float
     lr: float
     norm: float
-    rows: int
+    count: float
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ class Train(Node):
 
     epochs: int | None = Field(None, ge=1, le=100_000, description="Passes over the training rows")
     batch_size: int | None = Field(None, ge=1, le=1_000_000, description="Rows in an optimizer step")
+    micro_batch: int | None = Field(None, ge=1, description="Rows in one forward pass; a step adds up as many as it needs. All at once by default")
     optimizer: Optimizer = Field(default_factory=Optimizer, description="The optimizer and its settings")
     schedule: Schedule = Field(default_factory=Schedule, description="The learning rate over time")
     early_stopping: EarlyStopping = Field(default_factory=EarlyStopping, description="When to stop and which weights to keep")

@@ -34,7 +34,7 @@ class State:
     waited: int = 0  # evaluations since the best one
     seconds: float = 0.0
     loss_sum: float = 0.0  # since the last Stepped event
-    loss_rows: int = 0
+    loss_count: float = 0.0
     done: str = ""  # why training ended, once it has
     events: int = 0  # bytes of events.jsonl that belong to this state
 

@@ -16,20 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from danlu.bundle.predictor import outputs, to_device
+from danlu.bundle.predictor import outputs
 from danlu.core.errors import InputError, Stopped
 from danlu.core.events import Evaluated, Event, Finished, Saved, Started, Stepped
-from danlu.core.randomness import key
 from danlu.core.recipe import Metric, Recipe
 from danlu.data.batches import plan
 from danlu.data.contract import Encoded
 from danlu.evaluate.metrics import point
 from danlu.nn.adapt import frozen_eval
-from danlu.nn.device import autocast
 from danlu.nn.model import Model, parameter_count
 from danlu.tasks.task import Task
 from danlu.train.checkpoint import State
-from danlu.train.optim import factor, set_rate
+from danlu.train.step import Taken, take
 
 WATCHED = get_args(Metric)
 _REPORTS = 20  # Stepped events in an epoch
@@ -76,10 +74,12 @@ def loop(job: Job) -> Iterator[Event]:
         job.model.train()
         frozen_eval(job.model)
         while state.batch < len(batches):
-            norm, rate = _step(job, batches[state.batch], steps)
+            taken = take(job, batches[state.batch], steps)
+            state.loss_sum += float(taken.loss.total)
+            state.loss_count += float(taken.loss.count)
             state.step, state.batch = state.step + 1, state.batch + 1
             if state.batch % every == 0 or state.batch == len(batches):
-                yield _stepped(job, clock, rate, norm)
+                yield _stepped(job, clock, taken)
             if state.batch < len(batches) and (job.asked_to_stop() or clock.due(spec.save, state)):
                 yield from _pause(job, clock)
         state.epoch, state.batch = state.epoch + 1, 0
@@ -89,35 +89,10 @@ def loop(job: Job) -> Iterator[Event]:
     yield Finished(state.step, clock(), state.done, state.best_step, state.best_metrics)
 
 
-def _step(job: Job, positions: np.ndarray, steps: int) -> tuple[float, float]:
-    """One optimizer step; the gradient's norm before clipping and the learning rate."""
-    state, train = job.state, job.sides["train"]
-    torch.manual_seed(key(job.recipe.seed, "step", state.step))
-    batch = to_device(job.task.collate([train.examples[i] for i in positions]), job.device)
-    batch["row"] = torch.as_tensor(train.rows[positions].astype(np.int64))
-    batch = job.task.augment(batch, job.recipe.seed, state.epoch)
-    rate = set_rate(job.optimizer, factor(job.recipe.train.schedule, state.step, steps))
-    with autocast(job.precision, job.device):
-        predicted = job.model(batch)
-    loss = job.task.loss(predicted, batch)
-    job.optimizer.zero_grad(set_to_none=True)
-    (loss.total / loss.count).backward()
-    trained = [p for p in job.model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.clip_grad_norm_(trained, job.recipe.train.clip_norm or float("inf"))
-    if not (torch.isfinite(norm) and torch.isfinite(loss.total)):
-        raise InputError(
-            "train.diverged", f"step {state.step}", step=state.step, rate=f"{rate:.3g}", rows=", ".join(map(str, train.rows[positions][:5]))
-        )
-    job.optimizer.step()
-    state.loss_sum += float(loss.total.detach())
-    state.loss_rows += int(loss.count)
-    return float(norm), rate
-
-
-def _stepped(job: Job, clock: _Clock, rate: float, norm: float) -> Stepped:
+def _stepped(job: Job, clock: _Clock, taken: Taken) -> Stepped:
     state = job.state
-    event = Stepped(state.step, clock(), state.epoch, state.loss_sum / max(1, state.loss_rows), rate, norm, state.loss_rows)
-    state.loss_sum, state.loss_rows = 0.0, 0
+    event = Stepped(state.step, clock(), state.epoch, state.loss_sum / (state.loss_count or 1), taken.rate, taken.norm, state.loss_count)
+    state.loss_sum, state.loss_count = 0.0, 0.0
     return event
 
 

@@ -1,0 +1,78 @@
+"""One optimizer step, however its rows are divided: gradients of sums are added up and divided once by what was summed over.
+
+A step taken in several micro-batches therefore equals one large batch within float error, for every model whose answer for a row
+does not depend on the other rows (dropout draws its zeros, and batch norm takes its means, from each micro-batch).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from danlu.bundle.predictor import to_device
+from danlu.core.errors import InputError
+from danlu.core.randomness import key
+from danlu.core.types import Loss
+from danlu.nn.device import autocast
+from danlu.train.optim import factor, set_rate
+
+if TYPE_CHECKING:
+    from danlu.train.loop import Job
+
+
+class Taken(NamedTuple):
+    """The sum of the step's losses and its count, the gradient's norm before clipping and the learning rate."""
+
+    loss: Loss
+    norm: float
+    rate: float
+
+
+def take(job: Job, positions_B: np.ndarray, steps: int) -> Taken:
+    """One optimizer step on the training rows at `positions_B`, number `job.state.step` of `steps`."""
+    recipe, step = job.recipe, job.state.step
+    rate = set_rate(job.optimizer, factor(recipe.train.schedule, step, steps))
+    job.optimizer.zero_grad(set_to_none=True)
+    loss = accumulate(job, positions_B)
+    gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
+    norm = scale_and_clip(gradients, loss.count, recipe.train.clip_norm)
+    if not (torch.isfinite(norm) and torch.isfinite(loss.total)):
+        rows = ", ".join(map(str, job.sides["train"].rows[positions_B][:5]))
+        raise InputError("train.diverged", f"step {step}", step=step, rate=f"{rate:.3g}", rows=rows)
+    job.optimizer.step()
+    return Taken(loss, float(norm), rate)
+
+
+def accumulate(job: Job, positions_B: np.ndarray) -> Loss:
+    """Adds the gradients of the summed loss over all micro-batches; the sum and the count."""
+    size = job.recipe.train.micro_batch or len(positions_B)
+    total: Tensor | float = 0.0
+    count: Tensor | float = 0
+    for part, start in enumerate(range(0, len(positions_B), size)):
+        loss = forward(job, positions_B[start : start + size], part)
+        loss.total.backward()
+        total, count = total + loss.total.detach(), count + loss.count
+    return Loss(total, count)
+
+
+def forward(job: Job, positions_B: np.ndarray, part: int = 0) -> Loss:
+    """The summed loss of micro-batch number `part` of this step; its randomness follows from (seed, step, part)."""
+    recipe, train = job.recipe, job.sides["train"]
+    torch.manual_seed(key(recipe.seed, "step", job.state.step, part))
+    batch = to_device(job.task.collate([train.examples[i] for i in positions_B]), job.device)
+    batch["row"] = torch.as_tensor(train.rows[positions_B].astype(np.int64))
+    batch = job.task.augment(batch, recipe.seed, job.state.epoch)
+    with autocast(job.precision, job.device):
+        predicted = job.model(batch)
+    return job.task.loss(predicted, batch)
+
+
+def scale_and_clip(gradients: list[Tensor], count: Tensor | float, most: float | None) -> Tensor:
+    """Turns gradients of a sum into those of the mean, no longer together than `most`; the norm before clipping."""
+    norm = torch.nn.utils.get_total_norm(gradients) / count
+    share = torch.clamp(most / (norm + 1e-6), max=1.0) if most else torch.ones_like(norm)
+    torch._foreach_mul_(gradients, share / count)
+    return norm
