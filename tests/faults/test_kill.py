@@ -115,6 +115,22 @@ def test_crashes_at_every_step_of_an_epoch(text_recipe: dict[str, Any], tmp_path
     assert kept == plain
 
 
+def test_batches_by_tokens_are_counted_and_resumed_alike(
+    text_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("danlu.data.batches._POOL", 2)  # small pools: epochs differ in their number of batches
+    del text_recipe["train"]["batch_size"]
+    text_recipe["train"]["batch_tokens"] = 35
+    text_recipe["model"] = {"architecture": "transformer"}
+    whole = danlu.train(text_recipe, out=tmp_path / "whole", progress=False)
+    assert whole.recipe.train.batch_size is None
+    events = Run(whole.path).events()
+    started, finished = (next(event for event in events if event["event"] == name) for name in ("Started", "Finished"))
+    assert started["steps"] == finished["step"]
+    assert started["steps"] % started["epochs"]
+    assert digest(trained_with_crashes(text_recipe, tmp_path / "killed", [1, 3, 8])) == digest(whole.path)
+
+
 def test_the_comparison_has_teeth(text_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an order that is not a function of (seed, epoch), resuming gives other weights, and the comparison sees it."""
     whole = danlu.train(text_recipe, out=tmp_path / "whole", progress=False).path

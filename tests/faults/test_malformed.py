@@ -85,6 +85,8 @@ TREES: dict[str, tuple[dict[str, Any], str]] = {
     "epochs true": ({"train": {"epochs": True}}, "recipe.bad-value"),
     "epochs vast": ({"train": {"epochs": 10**400}}, "recipe.bad-value"),
     "batch vast": ({"train": {"batch_size": 10**9}}, "recipe.bad-value"),
+    "batch twice": ({"train": {"batch_size": 4, "batch_tokens": 40}}, "recipe.bad-value"),
+    "tokens of n-grams": ({"train": {"batch_tokens": 40}}, "train.no-tokens"),
     "batch negative": ({"train": {"batch_size": -1}}, "recipe.bad-value"),
     "optimizer": ({"train": {"optimizer": {"name": "adam"}}}, "recipe.bad-value"),
     "optimizer text": ({"train": {"optimizer": "adamw"}}, "recipe.bad-value"),

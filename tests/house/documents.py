@@ -44,7 +44,7 @@ def _settings(model: type[BaseModel], prefix: str = "") -> list[str]:
             continue
         default = "required" if field.is_required() else field.get_default(call_default_factory=True)
         shown = {None: "*task*", "required": "*required*"}.get(default if isinstance(default, (str, type(None))) else "", f"`{default}`")
-        if f"{prefix}{name}" in ("data.path", "data.split.train", "data.split.column", "model.pretrained") and default is None:
+        if f"{prefix}{name}" in ("data.path", "data.split.train", "data.split.column", "model.pretrained", "train.batch_tokens") and default is None:
             shown = "none"
         lines.append(f"| `{prefix}{name}` | {_takes(field.annotation)} | {shown} | {field.description} |")
     return lines

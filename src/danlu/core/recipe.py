@@ -103,6 +103,12 @@ class Train(Node):
 
     epochs: int | None = Field(None, ge=1, le=100_000, description="Passes over the training rows")
     batch_size: int | None = Field(None, ge=1, le=1_000_000, description="Rows in an optimizer step")
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=100_000_000,
+        description="Instead of batch_size: as many rows as hold so many pieces of text, padding counted where the model pads",
+    )
     micro_batch: int | None = Field(None, ge=1, description="Rows in one forward pass; a step adds up as many as it needs. All at once by default")
     optimizer: Optimizer = Field(default_factory=Optimizer, description="The optimizer and its settings")
     schedule: Schedule = Field(default_factory=Schedule, description="The learning rate over time")
@@ -115,6 +121,12 @@ class Train(Node):
     listeners: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
         default_factory=lambda: ["tensorboard"], description="Who else hears of events"
     )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Train:
+        if self.batch_size and self.batch_tokens:
+            raise ValueError("batch_size and batch_tokens exclude each other")
+        return self
 
     @field_validator("device")
     @classmethod

@@ -40,6 +40,11 @@ class Model(nn.Module):
         """Inputs of `n` rows that fit `example_facts`: all different, of unequal length where lengths may differ, equal at every call."""
 
     @property
+    def padding_free(self) -> bool:
+        """Whether a batch costs the sum of its rows' lengths, as rows laid end to end do. No matter of the device, so that batches are none."""
+        return False
+
+    @property
     def head(self) -> nn.Module:
         return self.stages()[-1]
 

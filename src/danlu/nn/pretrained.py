@@ -88,6 +88,10 @@ class Pretrained(Model):
             self.train(training)
         return torch.allclose(*answers, rtol=1e-4, atol=1e-4 * float(answers[0].abs().max()))
 
+    @property
+    def padding_free(self) -> bool:
+        return self.packs and self._packing is not None
+
     def stages(self) -> list[nn.Module]:
         return _stages(self.net)
 

@@ -20,7 +20,7 @@ from danlu.bundle.predictor import outputs
 from danlu.core.errors import InputError, Stopped
 from danlu.core.events import Evaluated, Event, Finished, Saved, Started, Stepped
 from danlu.core.recipe import Metric, Recipe
-from danlu.data.batches import plan
+from danlu.data.batches import Size, count, plan
 from danlu.data.contract import Encoded
 from danlu.evaluate.metrics import point
 from danlu.nn.adapt import frozen_eval
@@ -56,8 +56,8 @@ def loop(job: Job) -> Iterator[Event]:
     train = job.sides["train"]
     lengths = [job.task.length(example) for example in train.examples]
     clock = _Clock(state)
-    batches = plan(lengths, spec.batch_size, job.recipe.seed, state.epoch)
-    steps = len(batches) * spec.epochs
+    size = Size(spec.batch_size, spec.batch_tokens, job.model.padding_free)
+    steps = count(lengths, size, job.recipe.seed, spec.epochs)
     yield Started(
         state.step,
         clock(),
@@ -69,7 +69,7 @@ def loop(job: Job) -> Iterator[Event]:
         str(job.device),
     )
     while not state.done:
-        batches = plan(lengths, spec.batch_size, job.recipe.seed, state.epoch)
+        batches = plan(lengths, size, job.recipe.seed, state.epoch)
         every = max(1, len(batches) // _REPORTS)
         job.model.train()
         frozen_eval(job.model)

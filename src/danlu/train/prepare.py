@@ -50,6 +50,10 @@ def prepare(recipe: Recipe) -> Prepared:
     decided = {**_FALLBACK, "train.early_stopping.metric": task.metric, **task.defaults(len(sides["train"].rows))}
     if not spec.pretrained:
         decided["model.architecture"] = spec.architecture
+    if recipe.train.batch_tokens:
+        del decided["train.batch_size"]
+        if all(task.length(example) == 1 for example in sides["train"].examples):
+            raise InputError("train.no-tokens", "train.batch_tokens")
     return Prepared(fill(recipe, decided), dataset, task, contract, sides)
 
 

@@ -83,6 +83,8 @@ def _carry_out(run: Run, recipe: Recipe, listen: Sequence[Callable[[Event], None
     threads = device.settle(recipe.train.threads)
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"threads": threads})})
     model, notes = starting_model(prepared, recipe)
+    if recipe.train.batch_tokens and not model.padding_free:
+        notes.append({"key": "train.tokens-padded"})
     where = device.pick_device(recipe.train.device)
     model.to(where)
     precision = device.pick_precision(recipe.train.precision, model, where)

@@ -38,6 +38,10 @@ class Transformer(TokenModel):
         mean_BD = (x_BTD * real(lengths_B, width)[:, :, None]).sum(dim=1) / lengths_B[:, None]
         return self.classify(torch.cat([x_BTD[:, 0], mean_BD], dim=1))
 
+    @property
+    def padding_free(self) -> bool:
+        return self.packs
+
     def stages(self) -> list[nn.Module]:
         return [self.embeddings, *self.layers, self.classify]
 
