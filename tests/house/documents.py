@@ -11,6 +11,14 @@ from pydantic import BaseModel
 
 DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(Path(__file__).parents[1]))
+_NONE = {  # settings that nothing stands for where they are left out
+    "data.path",
+    "data.split.column",
+    "data.split.train",
+    "model.dropout",
+    "model.pretrained",
+    "train.batch_tokens",
+}
 
 
 def recipe_page() -> str:
@@ -21,7 +29,8 @@ def recipe_page() -> str:
     lines = [
         "# The recipe",
         "",
-        "Only `task` and `data` are needed. Where the default is *task*, the task decides by the data; the run's `recipe.yaml` says what.",
+        "Only `task` and `data` are needed. Where the default is *task*, the task decides by the data, where it is *by method*, the method named",
+        "beside it; the run's `recipe.yaml` says what. A setting of another method than the one named is an error.",
         "YAML 1.2: `yes` and `no` are words, `5e-5` is a number, a repeated key is an error. `${NAME}` is an environment variable.",
         "`danlu recipe schema` prints the same as JSON Schema; `danlu train RECIPE key.path=value` overrides any of it.",
         "",
@@ -44,7 +53,9 @@ def _settings(model: type[BaseModel], prefix: str = "") -> list[str]:
             continue
         default = "required" if field.is_required() else field.get_default(call_default_factory=True)
         shown = {None: "*task*", "required": "*required*"}.get(default if isinstance(default, (str, type(None))) else "", f"`{default}`")
-        if f"{prefix}{name}" in ("data.path", "data.split.train", "data.split.column", "model.pretrained", "train.batch_tokens") and default is None:
+        if (field.json_schema_extra or {}).get("x-default") == "by method":
+            shown = "*by method*"
+        if default is None and f"{prefix}{name}" in _NONE:
             shown = "none"
         lines.append(f"| `{prefix}{name}` | {_takes(field.annotation)} | {shown} | {field.description} |")
     return lines

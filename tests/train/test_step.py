@@ -10,6 +10,7 @@ import tiny
 import torch
 
 from danlu.api import recipe_of
+from danlu.core.recipe import Clip
 from danlu.train import step
 from danlu.train.checkpoint import State
 from danlu.train.loop import Job
@@ -31,7 +32,7 @@ def gradients(job: Job, rows: int = 16) -> tuple[float, list[torch.Tensor]]:
     job.optimizer.zero_grad()
     loss = step.accumulate(job, np.arange(rows))
     found = [p.grad for p in job.model.parameters() if p.grad is not None]
-    step.scale_and_clip(found, loss.count, None)
+    step.scale_and_clip(found, loss.count, Clip(by="none"))
     return float(loss.total) / loss.count, found
 
 
@@ -54,8 +55,10 @@ def test_a_mean_of_means_would_be_seen(tmp_path, monkeypatch):
 
 
 def test_clipping_shortens_what_is_too_long_and_nothing_else():
-    for most, expected in ((None, 5.0), (10.0, 5.0), (2.0, 2.0)):
-        gradient = torch.tensor([6.0, 8.0])
-        norm = step.scale_and_clip([gradient], 2, most)
+    by_norm = [(Clip(by="none"), [3.0, -4.0]), (Clip(limit=10.0), [3.0, -4.0]), (Clip(limit=2.0), [1.2, -1.6])]
+    by_value = [(Clip(by="value", limit=10.0), [3.0, -4.0]), (Clip(by="value", limit=3.5), [3.0, -3.5])]
+    for clip, expected in by_norm + by_value:
+        gradient = torch.tensor([6.0, -8.0])
+        norm = step.scale_and_clip([gradient], 2, clip)
         assert float(norm) == pytest.approx(5.0)
-        assert float(gradient.norm()) == pytest.approx(expected, rel=1e-4)
+        assert gradient.tolist() == pytest.approx(expected, rel=1e-4)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from danlu.core.learning import Clip, Optimizer, Schedule
+from danlu.core.node import Node
 
 Share = float | str
 Metric = Literal["accuracy", "balanced_accuracy", "f1", "log_loss"]
 _DEVICE = r"^(auto|cpu|cuda(:[0-9]{1,3})?)$"
-
-
-class Node(BaseModel):
-    """Every part of a recipe: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Split(Node):
@@ -76,18 +73,6 @@ class Model(Node):
         return self
 
 
-class Optimizer(Node):
-    name: Literal["adamw", "sgd"] | None = Field(None, description="The optimizer")
-    lr: float | None = Field(None, gt=0, lt=100, description="Peak learning rate")
-    weight_decay: float | None = Field(None, ge=0, le=10, description="Decoupled weight decay; none on norms and biases")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum, with Nesterov (sgd)")
-
-
-class Schedule(Node):
-    name: Literal["cosine", "linear", "constant"] = Field("cosine", description="How the learning rate falls after warm-up")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the learning rate rises from 0")
-
-
 class EarlyStopping(Node):
     metric: Metric | None = Field(None, description="The validation metric that chooses the best weights; the task's own by default")
     patience: int | None = Field(None, ge=0, description="Evaluations without a better metric before stopping; 0 never stops early")
@@ -113,7 +98,7 @@ class Train(Node):
     optimizer: Optimizer = Field(default_factory=Optimizer, description="The optimizer and its settings")
     schedule: Schedule = Field(default_factory=Schedule, description="The learning rate over time")
     early_stopping: EarlyStopping = Field(default_factory=EarlyStopping, description="When to stop and which weights to keep")
-    clip_norm: float | None = Field(1.0, gt=0, description="Largest norm of the gradient; null for no clipping")
+    clip: Clip = Field(default_factory=Clip, description="What keeps a gradient from being too large")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="Number format of the forward pass")
     device: str = Field("auto", description="Where tensors live: auto, cpu, cuda", json_schema_extra={"pattern": _DEVICE})
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; all cores by default")

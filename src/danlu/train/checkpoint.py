@@ -31,6 +31,7 @@ class State:
     best: list[float] | None = None  # the chosen metric, then minus the log-loss that breaks ties
     best_step: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
+    scores: list[list[float]] = field(default_factory=list)  # of every evaluation, as in `best`
     waited: int = 0  # evaluations since the best one
     seconds: float = 0.0
     loss_sum: float = 0.0  # since the last Stepped event

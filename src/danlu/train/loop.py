@@ -111,6 +111,7 @@ def _judge(job: Job, clock: _Clock) -> Iterator[Event]:
     metric = spec.early_stopping.metric
     sign = -1.0 if metric == "log_loss" else 1.0
     score = [sign * metrics[metric], -metrics["log_loss"]]
+    state.scores.append(score)
     better = state.best is None or score > state.best
     if better:
         state.best, state.best_step, state.best_metrics, state.waited = score, state.step, metrics, 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from danlu.bundle import folder as bundle_folder
 from danlu.core.errors import InputError, RefusedError
 from danlu.core.recipe import Model, Recipe
-from danlu.core.recipe_file import nearest
+from danlu.core.recipe_file import explain, nearest
 from danlu.data.contract import Contract, Encoded, account, usable
 from danlu.data.dataset import Dataset, open_dataset
 from danlu.nn.table import ARCHITECTURES
@@ -22,6 +24,15 @@ _FALLBACK = {
     "train.optimizer.lr": 1e-3,
     "train.optimizer.weight_decay": 0.01,
     "train.early_stopping.patience": 5,
+}
+
+_OF_ADAMW = {  # learning rate and weight decay as multiples of AdamW's, where a recipe leaves them open
+    "sgd": (25.0, 0.04),
+    "adam": (1.0, 0.01),
+    "adafactor": (10.0, 0.1),
+    "rmsprop": (0.5, 0.01),
+    "adagrad": (10.0, 0.01),
+    "lion": (0.2, 5.0),
 }
 
 
@@ -54,7 +65,17 @@ def prepare(recipe: Recipe) -> Prepared:
         del decided["train.batch_size"]
         if all(task.length(example) == 1 for example in sides["train"].examples):
             raise InputError("train.no-tokens", "train.batch_tokens")
-    return Prepared(fill(recipe, decided), dataset, task, contract, sides)
+    resolved = fill(recipe, for_optimizer(recipe.train.optimizer.name, decided))
+    if resolved.train.schedule.name == "plateau" and not ("validation" in sides and len(sides["validation"].rows)):
+        raise InputError("train.plateau-needs-validation", "train.schedule")
+    return Prepared(resolved, dataset, task, contract, sides)
+
+
+def for_optimizer(name: str | None, decided: dict[str, Any]) -> dict[str, Any]:
+    """`decided` for the optimizer that the recipe names: the task's rate and decay are AdamW's, and no other's are alike."""
+    rate, decay = _OF_ADAMW.get(name or decided["train.optimizer.name"], (1.0, 1.0))
+    scaled = {"train.optimizer.lr": rate, "train.optimizer.weight_decay": decay}
+    return decided | {key: float(f"{decided[key] * times:.6g}") for key, times in scaled.items()}
 
 
 def draft_task(recipe: Recipe, cls: type[Task]) -> Task:
@@ -110,4 +131,7 @@ def fill(recipe: Recipe, decided: dict[str, Any]) -> Recipe:
             here = here[part]
         if here[last] is None:
             here[last] = value
-    return Recipe.model_validate(tree)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:  # a setting that what was decided does not have
+        raise explain(error, "recipe", {}, Recipe) from None

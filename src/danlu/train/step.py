@@ -15,9 +15,11 @@ from torch import Tensor
 from danlu.bundle.predictor import to_device
 from danlu.core.errors import InputError
 from danlu.core.randomness import key
+from danlu.core.recipe import Clip
 from danlu.core.types import Loss
 from danlu.nn.device import autocast
-from danlu.train.optim import factor, set_rate
+from danlu.train.optim import set_rate, shrink
+from danlu.train.schedule import factor
 
 if TYPE_CHECKING:
     from danlu.train.loop import Job
@@ -34,15 +36,16 @@ class Taken(NamedTuple):
 def take(job: Job, positions_B: np.ndarray, steps: int) -> Taken:
     """One optimizer step on the training rows at `positions_B`, number `job.state.step` of `steps`."""
     recipe, step = job.recipe, job.state.step
-    rate = set_rate(job.optimizer, factor(recipe.train.schedule, step, steps))
+    rate = set_rate(job.optimizer, factor(recipe.train.schedule, step, steps, job.state.scores))
     job.optimizer.zero_grad(set_to_none=True)
     loss = accumulate(job, positions_B)
     gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
-    norm = scale_and_clip(gradients, loss.count, recipe.train.clip_norm)
+    norm = scale_and_clip(gradients, loss.count, recipe.train.clip)
     if not (torch.isfinite(norm) and torch.isfinite(loss.total)):
         rows = ", ".join(map(str, job.sides["train"].rows[positions_B][:5]))
         raise InputError("train.diverged", f"step {step}", step=step, rate=f"{rate:.3g}", rows=rows)
     job.optimizer.step()
+    shrink(job.optimizer, recipe.train.optimizer.l1)
     return Taken(loss, float(norm), rate)
 
 
@@ -70,9 +73,12 @@ def forward(job: Job, positions_B: np.ndarray, part: int = 0) -> Loss:
     return job.task.loss(predicted, batch)
 
 
-def scale_and_clip(gradients: list[Tensor], count: Tensor | float, most: float | None) -> Tensor:
-    """Turns gradients of a sum into those of the mean, no longer together than `most`; the norm before clipping."""
+def scale_and_clip(gradients: list[Tensor], count: Tensor | float, clip: Clip) -> Tensor:
+    """Turns gradients of a sum into those of the mean, none larger than `clip` says; the norm of all before clipping."""
     norm = torch.nn.utils.get_total_norm(gradients) / count
-    share = torch.clamp(most / (norm + 1e-6), max=1.0) if most else torch.ones_like(norm)
+    share = torch.clamp(clip.limit / (norm + 1e-6), max=1.0) if clip.by == "norm" else torch.ones_like(norm)
     torch._foreach_mul_(gradients, share / count)
+    if clip.by == "value":
+        torch._foreach_clamp_min_(gradients, -clip.limit)
+        torch._foreach_clamp_max_(gradients, clip.limit)
     return norm

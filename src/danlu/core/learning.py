@@ -1,0 +1,93 @@
+"""The parts of a recipe that say how weights change: each a choice of one, with the settings of that one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from danlu.core.node import Choice
+
+BY_METHOD = {"x-default": "by method"}  # what is left out depends on the method named
+
+
+class Optimizer(Choice):
+    own: ClassVar[dict[str, dict[str, Any]]] = {
+        "sgd": {"momentum": 0.9},
+        "adam": {"betas": [0.9, 0.999]},
+        "adamw": {"betas": [0.9, 0.999]},
+        "adafactor": {},
+        "rmsprop": {"momentum": 0.0},
+        "adagrad": {},
+        "lion": {"betas": [0.9, 0.99]},
+        "muon": {"momentum": 0.95, "betas": [0.9, 0.999]},
+    }
+
+    name: Literal["adamw", "adam", "sgd", "adafactor", "rmsprop", "adagrad", "lion", "muon"] | None = Field(
+        None, description="The optimizer; muon turns the weight matrices and kernels of hidden layers, AdamW beside it all the rest"
+    )
+    lr: float | None = Field(None, gt=0, lt=100, description="Peak learning rate")
+    weight_decay: float | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="Decoupled from the gradient in adamw, adafactor, lion and muon, added to it in the others; none on norms and biases",
+    )
+    momentum: float | None = Field(
+        None, ge=0, lt=1, description="Of sgd (0.9, with Nesterov), muon (0.95, with Nesterov) and rmsprop (0)", json_schema_extra=BY_METHOD
+    )
+    betas: list[float] | None = Field(
+        None,
+        description="Decay of the two averages of adam, adamw and muon's AdamW (0.9, 0.999) and of lion (0.9, 0.99)",
+        json_schema_extra=BY_METHOD,
+    )
+    l1: float = Field(0.0, ge=0, le=10, description="Weights but norms and biases shrink towards 0 by this times the rate, and stay at it")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="Each layer's rate is this times that of the layer above it; the head's is whole")
+
+    @field_validator("betas")
+    @classmethod
+    def _two(cls, value: list[float] | None) -> list[float] | None:
+        if value is not None and not (len(value) == 2 and all(0 <= beta < 1 for beta in value)):
+            raise ValueError("betas are two numbers at least 0 and below 1")
+        return value
+
+
+class Schedule(Choice):
+    own: ClassVar[dict[str, dict[str, Any]]] = {
+        "constant": {},
+        "linear": {"final": 0.0},
+        "cosine": {"final": 0.0},
+        "cosine-restarts": {"parts": 3, "final": 0.0},
+        "exponential": {"final": 0.01},
+        "step": {"parts": 3, "factor": 0.1},
+        "one-cycle": {"warmup": 0.3, "final": 4e-6},
+        "wsd": {"decay": 0.2, "final": 0.0},
+        "plateau": {"patience": 2, "factor": 0.3},
+    }
+
+    name: Literal["cosine", "linear", "constant", "step", "exponential", "cosine-restarts", "one-cycle", "wsd", "plateau"] = Field(
+        "cosine", description="How the learning rate falls after warm-up; plateau: whenever the validation metric no longer gets better"
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of all steps in which the learning rate rises; 0.3 for one-cycle")
+    final: float | None = Field(None, ge=0, le=1, description="Share of the peak at the end (not step, plateau)", json_schema_extra=BY_METHOD)
+    parts: int | None = Field(
+        None, ge=2, le=1000, description="Equal parts after warm-up: step falls after each, cosine-restarts in each", json_schema_extra=BY_METHOD
+    )
+    factor: float | None = Field(None, gt=0, lt=1, description="What each fall of step and plateau multiplies by", json_schema_extra=BY_METHOD)
+    decay: float | None = Field(None, gt=0, le=1, description="Share of the steps after warm-up in which wsd falls", json_schema_extra=BY_METHOD)
+    patience: int | None = Field(None, ge=1, description="Evaluations without a better metric until plateau falls", json_schema_extra=BY_METHOD)
+
+
+    @field_validator("final")
+    @classmethod
+    def _reached(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value == 0 and info.data.get("name") == "exponential":
+            raise ValueError("an exponential never reaches 0")
+        return value
+
+
+class Clip(Choice):
+    own: ClassVar[dict[str, dict[str, Any]]] = {"norm": {"limit": 1.0}, "value": {"limit": 1.0}, "none": {}}
+
+    by: Literal["norm", "value", "none"] = Field("norm", description="What of the gradient is held below the limit: its norm, or each value")
+    limit: float | None = Field(None, gt=0, description="Largest norm or value", json_schema_extra=BY_METHOD)
