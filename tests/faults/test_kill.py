@@ -131,6 +131,46 @@ def test_batches_by_tokens_are_counted_and_resumed_alike(
     assert digest(trained_with_crashes(text_recipe, tmp_path / "killed", [1, 3, 8])) == digest(whole.path)
 
 
+METHODS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "muon, moving average, plateau": (
+        "text-classification",
+        {"architecture": "gru"},
+        {
+            "optimizer": {"name": "muon", "l1": 1e-4, "layer_decay": 0.8},
+            "average": {"method": "ema", "decay": 0.9},
+            "schedule": {"name": "plateau", "patience": 1, "warmup": 0},
+            "epochs": 4,
+            "batch_size": 12,
+        },
+    ),
+    "lion, mean of epochs, one cycle": (
+        "image-classification",
+        {"architecture": "cnn"},
+        {
+            "optimizer": {"name": "lion"},
+            "average": {"method": "swa", "start": 0.3},
+            "schedule": {"name": "one-cycle"},
+            "epochs": 4,
+            "batch_size": 12,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_crashes_under_methods_that_remember(name: str, tmp_path: Path) -> None:
+    """Averages, momenta and the history that a schedule looks at all come back."""
+    task, model, settings = METHODS[name]
+    tree = tiny.recipe(task, tiny.write(task, tmp_path), save={"every": 1, "unit": "steps"}, early_stopping={"patience": 0}, **settings)
+    tree["model"] = model
+    whole = danlu.train(tree, out=tmp_path / "whole", progress=False).path
+    steps = max(event["step"] for event in Run(whole).events())
+    killed = trained_with_crashes(tree, tmp_path / "killed", [1, steps // 2, steps // 2 + 1, steps - 1])
+    assert digest(killed) == digest(whole)
+    rates = [[event["lr"] for event in Run(run).events() if event["event"] == "Stepped"] for run in (killed, whole)]
+    assert rates[0] == rates[1]
+
+
 def test_the_comparison_has_teeth(text_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an order that is not a function of (seed, epoch), resuming gives other weights, and the comparison sees it."""
     whole = danlu.train(text_recipe, out=tmp_path / "whole", progress=False).path

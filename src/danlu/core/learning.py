@@ -91,3 +91,13 @@ class Clip(Choice):
 
     by: Literal["norm", "value", "none"] = Field("norm", description="What of the gradient is held below the limit: its norm, or each value")
     limit: float | None = Field(None, gt=0, description="Largest norm or value", json_schema_extra=BY_METHOD)
+
+
+class Average(Choice):
+    own: ClassVar[dict[str, dict[str, Any]]] = {"none": {}, "ema": {"decay": 0.999, "start": 0.0}, "swa": {"start": 0.75}}
+
+    method: Literal["none", "ema", "swa"] = Field(
+        "none", description="Whether averaged weights are judged and kept: moving average over steps, or mean over the ends of epochs"
+    )
+    decay: float | None = Field(None, ge=0, lt=1, description="Of the moving average (ema)", json_schema_extra=BY_METHOD)
+    start: float | None = Field(None, ge=0, lt=1, description="Share of all steps before the first average", json_schema_extra=BY_METHOD)

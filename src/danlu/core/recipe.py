@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from danlu.core.learning import Clip, Optimizer, Schedule
+from danlu.core.learning import Average, Clip, Optimizer, Schedule
 from danlu.core.node import Node
 
 Share = float | str
@@ -99,6 +99,7 @@ class Train(Node):
     schedule: Schedule = Field(default_factory=Schedule, description="The learning rate over time")
     early_stopping: EarlyStopping = Field(default_factory=EarlyStopping, description="When to stop and which weights to keep")
     clip: Clip = Field(default_factory=Clip, description="What keeps a gradient from being too large")
+    average: Average = Field(default_factory=Average, description="Averaging of weights over time")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="Number format of the forward pass")
     device: str = Field("auto", description="Where tensors live: auto, cpu, cuda", json_schema_extra={"pattern": _DEVICE})
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; all cores by default")

@@ -18,6 +18,7 @@ from danlu.core.recipe import Recipe
 from danlu.nn.model import Model
 from danlu.train.optim import optimizer_tensors, restore_optimizer
 
+BESIDE = ("best", "average")  # weights beside those that are trained, where there are any
 _KEPT = 2  # the newest, and one to fall back to should the disk damage it
 
 
@@ -32,6 +33,7 @@ class State:
     best_step: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
     scores: list[list[float]] = field(default_factory=list)  # of every evaluation, as in `best`
+    averaged: int = 0  # weights that the average has taken in
     waited: int = 0  # evaluations since the best one
     seconds: float = 0.0
     loss_sum: float = 0.0  # since the last Stepped event
@@ -41,15 +43,16 @@ class State:
 
 
 def save(
-    folder: Path, state: State, recipe: Recipe, model: Model, optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None
+    folder: Path, state: State, recipe: Recipe, model: Model, optimizer: torch.optim.Optimizer, beside: dict[str, dict[str, Tensor] | None]
 ) -> Path:
-    """Writes `folder/step-N` whole, then removes all but it and the one before; the path."""
+    """Writes `folder/step-N` whole, with the weights in `BESIDE`, then removes all but it and the one before; the path."""
     target = folder / f"step-{state.step}"
     with folder_aside(target) as aside:
         save_file(_plain(model.state_dict()), aside / "model.safetensors")
         save_file(_plain(optimizer_tensors(optimizer)), aside / "optimizer.safetensors")
-        if best is not None:
-            save_file(_plain(best), aside / "best.safetensors")
+        for name in BESIDE:
+            if beside[name] is not None:
+                save_file(_plain(beside[name]), aside / f"{name}.safetensors")
         write_json(aside / "state.json", {**asdict(state), "settings": _settings(recipe)})
     for old in _by_step(folder)[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
@@ -72,16 +75,20 @@ def _by_step(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
-def restore(path: Path, recipe: Recipe, model: Model, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor] | None]:
-    """Fills model and optimizer from a checkpoint; its state and best weights. RefusedError for one of another recipe or Danlu."""
+def restore(path: Path, recipe: Recipe, model: Model, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, dict[str, Tensor] | None]]:
+    """Fills model and optimizer from a checkpoint; its state and the weights in `BESIDE`. RefusedError for one of another recipe or Danlu."""
     try:
         stored = read_json(path / "state.json")
         if stored.pop("settings") != _settings(recipe):
             raise ValueError
         model.load_state_dict(load_file(path / "model.safetensors"))
         restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
-        best = path / "best.safetensors"
-        return State(**stored), load_file(best) if best.exists() else None
+        files = {name: path / f"{name}.safetensors" for name in BESIDE}
+        beside = {name: load_file(file) if file.exists() else None for name, file in files.items()}
+        own = model.state_dict()
+        if any(own[name].shape != tensor.shape for tensors in beside.values() for name, tensor in (tensors or {}).items()):
+            raise ValueError
+        return State(**stored), beside
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise RefusedError("train.checkpoint-differs", path, path=path) from error
 

@@ -26,6 +26,7 @@ from danlu.evaluate.metrics import point
 from danlu.nn.adapt import frozen_eval
 from danlu.nn.model import Model, parameter_count
 from danlu.tasks.task import Task
+from danlu.train import average
 from danlu.train.checkpoint import State
 from danlu.train.step import Taken, take
 
@@ -46,6 +47,7 @@ class Job:
     precision: str
     state: State
     best: dict[str, Tensor] | None = None
+    average: dict[str, Tensor] | None = None  # of the weights that change, where the recipe wants one and it has begun
     save: Callable[[], Path] = Path
     asked_to_stop: Callable[[], int] = lambda: 0  # the signal's number, or 0
 
@@ -78,12 +80,16 @@ def loop(job: Job) -> Iterator[Event]:
             state.loss_sum += float(taken.loss.total)
             state.loss_count += float(taken.loss.count)
             state.step, state.batch = state.step + 1, state.batch + 1
+            average.update(job, steps, state.batch == len(batches))
             if state.batch % every == 0 or state.batch == len(batches):
                 yield _stepped(job, clock, taken)
             if state.batch < len(batches) and (job.asked_to_stop() or clock.due(spec.save, state)):
                 yield from _pause(job, clock)
         state.epoch, state.batch = state.epoch + 1, 0
-        yield from _judge(job, clock)
+        with average.judged(job, batches):
+            event = _judge(job, clock)
+        if event:
+            yield event
         if job.asked_to_stop() or state.done or clock.due(spec.save, state):
             yield from _pause(job, clock)
     yield Finished(state.step, clock(), state.done, state.best_step, state.best_metrics)
@@ -96,15 +102,16 @@ def _stepped(job: Job, clock: _Clock, taken: Taken) -> Stepped:
     return event
 
 
-def _judge(job: Job, clock: _Clock) -> Iterator[Event]:
-    """Scores the validation side, keeps the best weights and decides whether training is over."""
+def _judge(job: Job, clock: _Clock) -> Evaluated | None:
+    """Scores the validation side, if there is one, keeps the best weights and decides whether training is over."""
     state, spec = job.state, job.recipe.train
     last = state.epoch >= spec.epochs
     side = job.sides.get("validation")
     if side is None or not len(side.rows):
         state.best_step = state.step
         state.done = "epochs" if last else ""
-        return
+        job.best = _snapshot(job.model) if last and job.average else None
+        return None
     metrics = validation_metrics(job, side)
     if not all(map(math.isfinite, metrics.values())):
         raise InputError("train.diverged-validation", f"step {state.step}", step=state.step)
@@ -115,12 +122,16 @@ def _judge(job: Job, clock: _Clock) -> Iterator[Event]:
     better = state.best is None or score > state.best
     if better:
         state.best, state.best_step, state.best_metrics, state.waited = score, state.step, metrics, 0
-        job.best = {name: tensor.detach().clone() for name, tensor in job.model.state_dict().items()}
+        job.best = _snapshot(job.model)
     else:
         state.waited += 1
     patience = spec.early_stopping.patience
     state.done = "epochs" if last else "early-stopping" if patience and state.waited >= patience else ""
-    yield Evaluated(state.step, clock(), state.epoch, metrics, better)
+    return Evaluated(state.step, clock(), state.epoch, metrics, better)
+
+
+def _snapshot(model: Model) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def validation_metrics(job: Job, side: Encoded) -> dict[str, float]:

@@ -118,7 +118,9 @@ def _take_up(run: Run, job: Job) -> list[Warned]:
     """Fills the job from the newest whole checkpoint, if there is one; what the user should know about damaged ones."""
     path, damaged = checkpoint.newest(run.checkpoints)
     if path is not None:
-        job.state, job.best = checkpoint.restore(path, job.recipe, job.model, job.optimizer)
+        job.state, beside = checkpoint.restore(path, job.recipe, job.model, job.optimizer)
+        job.best, average = beside["best"], beside["average"]
+        job.average = average and {name: tensor.to(job.device) for name, tensor in average.items()}
     return [Warned(job.state.step, job.state.seconds, "train.damaged-checkpoint", {"path": str(bad)}) for bad in damaged]
 
 
@@ -129,7 +131,7 @@ def _drive(run: Run, job: Job, listen: Sequence[Callable[[Event], None]], warnin
 
     def save() -> Path:
         job.state.events = recorder.position()
-        return checkpoint.save(run.checkpoints, job.state, job.recipe, job.model, job.optimizer, job.best)
+        return checkpoint.save(run.checkpoints, job.state, job.recipe, job.model, job.optimizer, {"best": job.best, "average": job.average})
 
     job.save = save
     finished: Finished | None = None
