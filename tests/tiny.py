@@ -50,6 +50,21 @@ def write_wav(path: Path, samples: np.ndarray, rate: int) -> None:
         file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
 
 
+def bert(folder: Path) -> Path:
+    """A transformers folder: a bare BERT body without a head, as sentence encoders come, and a tokenizer of the texts' own pieces."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from danlu.fields.tokens import learn
+
+    torch.manual_seed(1)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 400}
+    BertModel(BertConfig(**shape, max_position_embeddings=40, initializer_range=0.2)).save_pretrained(folder)
+    tokenizer = learn([row["text"] for row in rows("text-classification")], 300)
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf8")
+    return folder
+
+
 def recipe(task: str, path: Path, **train: Any) -> dict[str, Any]:
     """A recipe that trains in seconds."""
     return {"task": task, "data": {"path": str(path), "split": dict(SPLIT)}, "train": {"epochs": 3, "threads": 1, **train}}

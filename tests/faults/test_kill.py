@@ -115,6 +115,17 @@ def test_crashes_at_every_step_of_an_epoch(text_recipe: dict[str, Any], tmp_path
     assert kept == plain
 
 
+@pytest.mark.parametrize("method", ["gradual", "dora", "prefix"])
+def test_adapted_runs_are_resumed_alike(method: str, text_recipe: dict[str, Any], tmp_path: Path) -> None:
+    text_recipe["model"] = {"pretrained": str(tiny.bert(tmp_path / "bert")), "adapt": {"method": method}}
+    whole = danlu.train(text_recipe, out=tmp_path / "whole", progress=False).path
+    killed = trained_with_crashes(text_recipe, tmp_path / "killed", [1, 4, 5, 8])
+    for name in ("model.safetensors", "adapter/adapter_model.safetensors"):
+        files = [run / "bundle" / name for run in (killed, whole)]
+        assert files[0].exists() == files[1].exists() == ("adapter" not in name or method != "gradual")
+        assert not files[0].exists() or files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_batches_by_tokens_are_counted_and_resumed_alike(
     text_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

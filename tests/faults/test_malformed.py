@@ -78,6 +78,8 @@ TREES: dict[str, tuple[dict[str, Any], str]] = {
     "pretrained odd": ({"model": {"pretrained": "a b/../c"}}, "pretrained.not-found"),
     "adapt without pretrained": ({"model": {"architecture": "gru", "adapt": {"method": "lora"}}}, "recipe.bad-value"),
     "adapt method": ({"model": {"adapt": {"method": "qlora"}}}, "recipe.bad-value"),
+    "adapt names": ({"model": {"pretrained": "x", "adapt": {"method": "named"}}}, "recipe.bad-value"),
+    "adapt names of lora": ({"model": {"pretrained": "x", "adapt": {"method": "lora", "names": ["a"]}}}, "recipe.bad-value"),
     "adapt rank": ({"model": {"adapt": {"method": "lora", "rank": 0}}}, "recipe.bad-value"),
     "epochs 0": ({"train": {"epochs": 0}}, "recipe.bad-value"),
     "epochs half": ({"train": {"epochs": 1.5}}, "recipe.bad-value"),

@@ -3,6 +3,10 @@
 import pytest
 import torch
 
+from danlu.core.errors import InputError
+from danlu.core.recipe import Adapt
+from danlu.nn import adapt
+from danlu.nn.added import Added
 from danlu.nn.packing import Rows, attention
 from danlu.nn.pretrained import Pretrained
 from danlu.nn.text.transformer import Transformer
@@ -62,6 +66,62 @@ def test_every_family_is_packed_rightly_or_padded(family):
     if family in PACKED:
         assert notes == []
     both_ways(model, batch_of([3, 9, 1, 9, 4]))
+
+
+ADAPTED = [Adapt(method="prompt", tokens=3), Adapt(method="prefix", tokens=3), Adapt(method="bottleneck", width=4)]
+
+
+def stirred(model, spec, batch):
+    """Adapted, with values that a bottleneck no longer passes on as they came."""
+    adapt.apply(model, spec, batch)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, Added):
+                for p in module.parameters():
+                    p.add_(torch.randn_like(p) * 0.1)
+    return model
+
+
+@pytest.mark.parametrize("spec", ADAPTED, ids=lambda spec: spec.method)
+def test_what_stands_before_or_between_layers_is_packed_too(spec):
+    torch.manual_seed(0)
+    batch = batch_of([3, 9, 1, 9, 4])
+    both_ways(stirred(Transformer(3, "small", vocabulary=50, max_length=9), spec, batch), batch)
+    for family in PACKED:
+        model = Pretrained(3, "base", config={"model_type": family, **SHAPE, **FAMILIES[family]})
+        both_ways(stirred(model, spec, batch), batch)
+        assert model.settle() == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_row_with_a_prefix_or_prompt_does_not_see_the_others(family):
+    """For every family: the method answers for a row as for a batch, or says that it cannot."""
+    torch.manual_seed(0)
+    batch = batch_of([3, 9, 1, 9, 4])
+    for spec in ADAPTED[:2]:
+        model = Pretrained(3, "base", config={"model_type": family, **SHAPE, **FAMILIES[family]})
+        model.settle()
+        if spec.method == "prefix" and not model.padding_free:
+            with pytest.raises(InputError):
+                stirred(model, spec, batch)
+            continue
+        stirred(model, spec, batch).eval()
+        with torch.no_grad():
+            many = model(batch)
+            for row, length in enumerate(batch["ids_lengths"].tolist()):
+                alone = {"ids": batch["ids"][row : row + 1, :length], "ids_lengths": batch["ids_lengths"][row : row + 1]}
+                torch.testing.assert_close(model(alone)[0], many[row], atol=1e-5, rtol=1e-4)
+
+
+def test_causal_attention_sees_the_prefix_and_the_past():
+    q, k, v = torch.randn(3, 7, 2, 4).unbind(0)
+    prefix_2HPK = torch.randn(2, 2, 3, 4)
+    rows = Rows(torch.tensor([5, 2]), 5)
+    seen = rows.attend(q, k, v, causal=True, prefix_2HPK=prefix_2HPK)
+    for last in (0, 1):  # the shorter row stands first: its piece `last` sees the prefix and what stands before it
+        keys, values = (torch.cat([p, x[: last + 1].transpose(0, 1)], dim=1) for p, x in zip(prefix_2HPK, (k, v), strict=True))
+        shares = torch.softmax((q[last][:, None] @ keys.transpose(1, 2)) / 2, dim=-1)
+        torch.testing.assert_close(seen[last], (shares @ values)[:, 0])
 
 
 def test_a_network_whose_attention_differs_is_padded(monkeypatch):

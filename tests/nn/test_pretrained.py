@@ -4,28 +4,20 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from safetensors.torch import save_file
 
 from danlu.core.errors import DanluError, InputError, RefusedError
 from danlu.core.recipe import Model
-from danlu.fields.tokens import learn
 from danlu.nn.folder import open_folder
 from danlu.nn.pretrained import Pretrained, load_body
 from danlu.tasks.text_classification import TextClassification, TextOptions
 
-SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 400}
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A bare BERT body without a head, as sentence encoders come."""
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(1)
-    BertModel(BertConfig(**SHAPE, max_position_embeddings=40)).save_pretrained(tmp_path)
-    (tmp_path / "tokenizer.json").write_text(learn([row["text"] for row in TextClassification.tiny()], 300).to_str(), encoding="utf8")
-    return tmp_path
+    return tiny.bert(tmp_path)
 
 
 def task_of(folder: Path, **options) -> TextClassification:

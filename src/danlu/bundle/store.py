@@ -36,7 +36,8 @@ class Bundle:
 def save(folder: Path, task: Task, model: Model, about: dict[str, Any], card: str) -> None:
     """Writes the bundle aside and renames it into place; an older one there is replaced at the end.
 
-    With adapters `model.safetensors` holds the merged weights, and `adapter/` the adapter beside them.
+    With adapters `model.safetensors` holds the merged weights, and `adapter/` the adapter beside them. What cannot be merged stands in
+    `adapter/` alone, and `danlu.json` says under `adapter` how the model is put together.
     """
     spec = task.model.model_copy(update={"pretrained": None, "adapt": ModelSpec().adapt}).model_dump(mode="json")
     facts = {
@@ -44,6 +45,7 @@ def save(folder: Path, task: Task, model: Model, about: dict[str, Any], card: st
         "task": {"name": about["task_name"], **task.options.model_dump(mode="json")},
         "model": spec,
         **about,
+        **({"adapter": model.adapter} if model.adapter else {}),
     }
     with folder_aside(folder, ABOUT, facts) as aside:
         write_json(aside / TASK, task.state())
@@ -67,11 +69,16 @@ def load(path: str | Path) -> Bundle:
         task = build_task(name, options, spec)
         task.restore(read_json(folder / TASK))
         model = task.build()
+        if about.get("adapter"):
+            adapt.rebuild(model, about["adapter"])
     except RefusedError:
         raise
     except Exception as error:  # whatever a damaged or hand-made file provokes, the answer is the same
         raise RefusedError("bundle.bad-file", folder, path=folder, problem=problem_of(error)) from error
-    fill(model, read_weights(folder / WEIGHTS, folder), folder)
+    weights = read_weights(folder / WEIGHTS, folder)
+    if model.adapter:
+        weights |= adapt.stored(model, read_weights(folder / adapt.FILE, folder))
+    fill(model, weights, folder)
     model.settle()
     return Bundle(folder, about, task, model.eval())
 

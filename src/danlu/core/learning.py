@@ -1,14 +1,52 @@
-"""The parts of a recipe that say how weights change: each a choice of one, with the settings of that one."""
+"""The parts of a recipe that say which weights change and how: each a choice of one, with the settings of that one."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from danlu.core.node import Choice
 
 BY_METHOD = {"x-default": "by method"}  # what is left out depends on the method named
+
+
+class Adapt(Choice):
+    """Which part of pretrained weights is trained."""
+
+    own: ClassVar[dict[str, dict[str, Any]]] = {
+        "full": {},
+        "head": {},
+        "last": {"layers": 2},
+        "named": {"names": None},
+        "gradual": {"every": 1},
+        "lora": {"rank": 8},
+        "dora": {"rank": 8},
+        "ia3": {},
+        "bottleneck": {"width": 64},
+        "prompt": {"tokens": 20},
+        "prefix": {"tokens": 20},
+    }
+
+    method: Literal["full", "head", "last", "named", "gradual", "lora", "dora", "ia3", "bottleneck", "prompt", "prefix"] = Field(
+        "full",
+        description="All of it, the head, the last layers, layers by name, one more layer each epoch; or, beside frozen weights, low-rank "
+        "adapters (lora, dora), scales (ia3), bottleneck adapters, learned vectors before the text (prompt) or in each layer (prefix)",
+    )
+    layers: int | None = Field(None, ge=1, description="How many of the last layers last trains (2)", json_schema_extra=BY_METHOD)
+    names: list[str] | None = Field(
+        None, min_length=1, description="What named trains: patterns of names, or of their ends", json_schema_extra=BY_METHOD
+    )
+    every: int | None = Field(None, ge=1, description="Epochs until gradual trains one more layer (1)", json_schema_extra=BY_METHOD)
+    rank: int | None = Field(None, ge=1, le=1024, description="Rank of the adapters of lora and dora (8)", json_schema_extra=BY_METHOD)
+    width: int | None = Field(None, ge=1, le=4096, description="Width of the narrow layer of bottleneck (64)", json_schema_extra=BY_METHOD)
+    tokens: int | None = Field(None, ge=1, le=1024, description="How many vectors prompt and prefix learn (20)", json_schema_extra=BY_METHOD)
+
+    @model_validator(mode="after")
+    def _has_names(self) -> Adapt:
+        if self.method == "named" and not self.names:
+            raise ValueError("the method named needs names")
+        return self
 
 
 class Optimizer(Choice):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from danlu.core.learning import Average, Clip, Optimizer, Schedule
+from danlu.core.learning import Adapt, Average, Clip, Optimizer, Schedule
 from danlu.core.node import Node
 
 Share = float | str
@@ -44,16 +44,6 @@ class Data(Node):
     header: bool | None = Field(None, description="Whether tables begin with a line of column names; guessed where left out")
     split: Split = Field(default_factory=Split, description="How rows get their side: train, validation or test")
     augment: list[str] | None = Field(None, description="Steps of augmentation while training; the task's own by default, [] for none")
-
-
-class Adapt(Node):
-    """Which part of pretrained weights is trained."""
-
-    method: Literal["full", "head", "last", "lora"] = Field(
-        "full", description="All of it, a new head, the last layers, or low-rank adapters"
-    )
-    layers: int = Field(2, ge=1, description="How many of the last layers are trained (method: last)")
-    rank: int = Field(8, ge=1, le=1024, description="Rank of the adapter (method: lora)")
 
 
 class Model(Node):

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from danlu.core.errors import InputError
+
 
 class Model(nn.Module):
     """An architecture. `forward` takes a dict of tensors with a first axis B and gives logits [B, C] in evaluation order of rows."""
@@ -16,6 +18,7 @@ class Model(nn.Module):
     bf16_on_cpu: ClassVar[bool] = False  # whether training gains from bf16 on CPUs that multiply it natively
     prefix: ClassVar[str] = ""  # of tensors' names in memory, which names on disk lack
     packs: bool = True  # whether a text model may lay the rows of a batch end to end instead of padding them
+    adapter: dict[str, Any] | None = None  # what adapting added and weights cannot hold, as a bundle records it
 
     @abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -28,6 +31,14 @@ class Model(nn.Module):
     def settle(self) -> list[dict[str, Any]]:
         """Called when the weights are in place: tries what can only be tried with them. What the user should know, as {"key": ..., values}."""
         return []
+
+    def add_prompt(self, count: int) -> None:
+        """Puts `count` learned vectors before the pieces of every row (Lester et al. 2021, arXiv 2104.08691)."""
+        raise InputError("adapt.no-attention", "model.adapt", method="prompt")
+
+    def add_prefix(self, count: int) -> None:
+        """Puts `count` learned keys and values before those of every row in every layer (Li, Liang 2021, arXiv 2101.00190)."""
+        raise InputError("adapt.no-attention", "model.adapt", method="prefix")
 
     @classmethod
     @abstractmethod
@@ -51,9 +62,11 @@ class Model(nn.Module):
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Trained parameters as the optimizer's groups: no decay on norms, biases and other vectors. A group may set its own `lr`."""
         trained = [p for p in self.parameters() if p.requires_grad]
+        vectors = [p for p in trained if is_vector(p)]
+        others = {id(p) for p in vectors}
         groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in trained if id(p) not in others], "weight_decay": weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
 
@@ -64,6 +77,11 @@ class Model(nn.Module):
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Take tensors by their name on disk; a missing, extra or misshapen one is a RuntimeError that names it."""
         self.load_state_dict({self.prefix + name: tensor for name, tensor in weights.items()}, strict=True)
+
+
+def is_vector(p: nn.Parameter) -> bool:
+    """Whether a parameter belongs to a norm, a bias or another vector, which no decay shrinks."""
+    return p.ndim <= 1 or getattr(p, "is_scale", False)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -47,16 +47,56 @@ class Rows:
         return x_Nx.new_zeros(rows * width, *x_Nx.shape[1:]).index_copy(0, self.index_N, x_Nx).unflatten(0, self.shape)
 
     def attend(
-        self, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor, scale: float | None = None, drop: float = 0.0, causal: bool = False
+        self,
+        q_NHK: Tensor,
+        k_NHK: Tensor,
+        v_NHK: Tensor,
+        scale: float | None = None,
+        drop: float = 0.0,
+        causal: bool = False,
+        prefix_2HPK: Tensor | None = None,
     ) -> Tensor:
-        """Attention inside each row: [N, H, K]. Keys and values may have fewer heads, each then serving a group of queries."""
+        """Attention inside each row: [N, H, K]. Keys and values may have fewer heads, each then serving a group of queries.
+
+        `prefix_2HPK` are P keys and values that every row sees before its own.
+        """
         sizes = [rows * length for rows, length in self.blocks]
-        mask_R11L = None if self.mask_RL is None else self.mask_RL[:, None, None, :]
+        mask_RxxL = None if self.mask_RL is None else self.mask_RL[:, None, None, :]
         seen = []
         for block, *parts in zip(self.blocks, *(x.split(sizes) for x in (q_NHK, k_NHK, v_NHK)), strict=True):
             q_RHLK, k_RHLK, v_RHLK = (part.unflatten(0, block).transpose(1, 2) for part in parts)
-            seen.append(attention(q_RHLK, k_RHLK, v_RHLK, mask_R11L, scale, drop, causal).transpose(1, 2).flatten(0, 1))
+            mask, whole = mask_RxxL, causal
+            if prefix_2HPK is not None:
+                k_RHLK, v_RHLK = (
+                    torch.cat([ahead.to(own).expand(len(own), -1, -1, -1), own], 2)
+                    for ahead, own in zip(prefix_2HPK, (k_RHLK, v_RHLK), strict=True)
+                )
+                mask, whole = _with_prefix(mask, causal, q_RHLK.shape[2], k_RHLK), False
+            seen.append(attention(q_RHLK, k_RHLK, v_RHLK, mask, scale, drop, whole).transpose(1, 2).flatten(0, 1))
         return torch.cat(seen)
+
+
+class Watched(Rows):
+    """Rows that remember the keys and values of each layer, [2, H, N, K], in the order in which they were attended to."""
+
+    def __init__(self, lengths_B: Tensor, width: int) -> None:
+        super().__init__(lengths_B, width)
+        self.seen: list[Tensor] = []
+
+    def attend(self, q_NHK: Tensor, k_NHK: Tensor, v_NHK: Tensor, *others: Any, **named: Any) -> Tensor:
+        self.seen.append(torch.stack([k_NHK, v_NHK]).transpose(1, 2).float())
+        return super().attend(q_NHK, k_NHK, v_NHK, *others, **named)
+
+
+def _with_prefix(mask_R11L: Tensor | None, causal: bool, length: int, k_RHLK: Tensor) -> Tensor | None:
+    """The mask where the first keys are a prefix that every query sees: [R, 1, 1 or L, P + L]."""
+    ahead = k_RHLK.shape[2] - length
+    if mask_R11L is not None:
+        mask_R11L = torch.nn.functional.pad(mask_R11L, (ahead, 0), value=True)
+    if not causal:
+        return mask_R11L
+    past_LL = torch.ones(length, ahead + length, dtype=torch.bool, device=k_RHLK.device).tril(ahead)
+    return past_LL if mask_R11L is None else mask_R11L & past_LL
 
 
 def attention(
@@ -138,5 +178,7 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """As transformers calls attention: query [1, H, N, K] -> [1, N, H, K]."""
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+    module.attends = True
+    prefix = module.prefix() if hasattr(module, "prefix") else None
     parts = [x[0].transpose(0, 1) for x in (query, key, value)]
-    return module.packed_layers.rows.attend(*parts, scaling, dropout, causal)[None], None
+    return module.packed_layers.rows.attend(*parts, scaling, dropout, causal, prefix)[None], None

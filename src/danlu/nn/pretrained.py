@@ -14,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from danlu.core.errors import RefusedError
+from danlu.nn.added import Vectors
 from danlu.nn.dropout import replace_dropout
 from danlu.nn.folder import Folder, open_folder
 from danlu.nn.model import Model
-from danlu.nn.packing import PackedLayers, Rows, can_pack
+from danlu.nn.packing import PackedLayers, Rows, Watched, can_pack
 from danlu.nn.text.token_model import real
 
 HEAD_RATE = 10.0  # times the body's learning rate
@@ -52,20 +53,29 @@ class Pretrained(Model):
             self.net.config.pad_token_id = 0
         self.net.base_model.loss_type = self.net.loss_type  # else tracing makes transformers warn of a loss that is not used
         self.width = int(getattr(made, "hidden_size", 0))
+        self._ahead, self._prefixed = 0, False
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        width = batch["ids"].shape[1]
-        real_BT = real(batch["ids_lengths"], width)
+        ids_BT, lengths_B = batch["ids"], batch["ids_lengths"]
+        if self._ahead:  # any piece but padding: the prompt takes its place
+            other = (self.net.config.pad_token_id + 1) % self.net.config.vocab_size
+            ids_BT, lengths_B = torch.nn.functional.pad(ids_BT, (self._ahead, 0), value=other), lengths_B + self._ahead
+        packs = self.packs and ids_BT.device.type == "cpu"
         if self._packing is not None:
-            packs = self.packs and batch["ids"].device.type == "cpu"
-            self._packing.use(Rows(batch["ids_lengths"], width) if packs else None)
-        ids_BT = batch["ids"].masked_fill(~real_BT, self.net.config.pad_token_id)
+            self._packing.use(Rows(lengths_B, ids_BT.shape[1], packs) if packs or self._prefixed else None)
+        return self._answer(ids_BT, lengths_B)
+
+    def _answer(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        real_BT = real(lengths_B, ids_BT.shape[1])
+        ids_BT = ids_BT.masked_fill(~real_BT, self.net.config.pad_token_id)
         return self.net(input_ids=ids_BT, attention_mask=real_BT.long()).logits
 
     def settle(self) -> list[dict[str, Any]]:
         """Tries packed rows against padded ones, and stays with padding where the answers differ."""
         if self._packing is None or self._packs_right():
             return []
+        if self._prefixed:  # the plain way does not know it
+            super().add_prefix(0)
         self._packing.use(None)
         self._packing = None
         return [{"key": "pretrained.padded"}]
@@ -88,6 +98,27 @@ class Pretrained(Model):
             self.train(training)
         return torch.allclose(*answers, rtol=1e-4, atol=1e-4 * float(answers[0].abs().max()))
 
+    def add_prompt(self, count: int) -> None:
+        """The vectors stand where those of the first pieces would, and begin as those of pieces drawn from the vocabulary."""
+        table = self.net.get_input_embeddings()
+        table.prompt = Vectors(table.weight[torch.randint(len(table.weight), (count,))])
+        table.register_forward_hook(_put_prompt)
+        self._ahead = count
+
+    def add_prefix(self, count: int) -> None:
+        """They begin as the keys and values of `count` pieces drawn from the vocabulary, each a row of its own."""
+        if self._packing is None or not self._packs_right():
+            super().add_prefix(count)
+        rows, training = Watched(torch.ones(count, dtype=torch.int64), 1), self.training
+        self._packing.use(rows)
+        with torch.no_grad():
+            self.eval()._answer(torch.randint(self.net.config.vocab_size, (count, 1)), torch.ones(count, dtype=torch.int64))
+        attending = [module for module in self.net.modules() if hasattr(module, "attends")]
+        for module, seen_2HPK in zip(attending, rows.seen, strict=False):  # a layer that is used again attends again
+            module.prefix = Vectors(seen_2HPK)
+        self._prefixed = True
+        self.train(training)
+
     @property
     def padding_free(self) -> bool:
         return self.packs and self._packing is not None
@@ -96,9 +127,10 @@ class Pretrained(Model):
         return _stages(self.net)
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Where the body is trained too, the head, which begins anew, learns faster than it."""
+        """Where the body's own weights are trained too, the head, which begins anew, learns faster than they; an adapter begins anew itself."""
         head = {id(p) for p in self.head.parameters()}
-        if not any(p.requires_grad and id(p) not in head for p in self.parameters()):
+        adapted = self.adapter is not None or hasattr(self, "peft_config")
+        if adapted or not any(p.requires_grad and id(p) not in head for p in self.parameters()):
             return super().parameter_groups(lr, weight_decay)
         groups = []
         for group in super().parameter_groups(lr, weight_decay):
@@ -147,6 +179,12 @@ def load_body(model: Pretrained, name: str) -> list[dict[str, Any]]:
             if key in found and (keep_head or key not in classifier):
                 tensor.copy_(found[key])
     return _notes(keep_head, folder, labels, any(key in found for key in classifier))
+
+
+def _put_prompt(table: nn.Module, args: Any, output: Tensor) -> Tensor:
+    """Vectors of pieces [B, T, D] with the prompt in the first places."""
+    prompt_PD = table.prompt().to(output.dtype)
+    return torch.cat([prompt_PD.expand(len(output), -1, -1), output[:, len(prompt_PD) :]], dim=1)
 
 
 def _notes(keep_head: bool, folder: Folder, labels: list[str], has_head: bool) -> list[dict[str, Any]]:

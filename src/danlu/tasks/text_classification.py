@@ -22,6 +22,16 @@ from danlu.tasks.classification import Classification, ClassificationOptions
 NGRAMS = {"small": 200_000, "base": 400_000}
 _TABLE = 8_000_000  # n-grams times labels: with many labels fewer n-grams
 LONGEST = 512  # pieces, where the recipe and the model say nothing
+LEAST = 16  # pieces that a prompt must leave for the text
+RATES = {  # learning rate and epochs for what is trained of a transformers folder, where it is not the weights themselves
+    "head": (1e-3, 10),
+    "lora": (5e-4, 3),
+    "dora": (5e-4, 3),
+    "ia3": (5e-3, 5),
+    "bottleneck": (5e-4, 5),
+    "prompt": (1e-2, 10),
+    "prefix": (5e-3, 5),
+}
 _SAMPLE = 20_000  # texts whose lengths are looked at
 
 
@@ -56,6 +66,8 @@ class TextClassification(Classification):
             else:
                 tokenizer = learn(_texts(rows)).to_str()
                 self.pieces = Pieces(tokenizer, self._max_length(tokenizer, rows, None))
+        if self.config is not None and self.model.adapt.method == "prompt":
+            self._make_room(self.model.adapt.tokens)
         if self.ngrams is not None:
             if not len(self.ngrams):
                 raise InputError("text.no-words")
@@ -71,6 +83,15 @@ class TextClassification(Classification):
         size = folder.config.get("vocab_size")
         if isinstance(size, int) and len(self.pieces) > size:
             raise RefusedError("pretrained.vocabulary", folder.path, path=folder.path, n=len(self.pieces), size=size)
+
+    def _make_room(self, tokens: int) -> None:
+        """A prompt takes positions of the model: texts are cut so that they fit behind it."""
+        from danlu.nn.folder import longest
+
+        most = longest(self.config, self.tokenizer_config or {})
+        if most is not None and most - tokens < LEAST:
+            raise InputError("adapt.no-room", "model.adapt.tokens", tokens=tokens, longest=most)
+        self.pieces = Pieces(self.pieces.json, min(self.pieces.max_length, (most or self.pieces.max_length + tokens) - tokens))
 
     def _max_length(self, tokenizer: str, rows: Iterable[Row], limit: int | None) -> int:
         """The option, else enough for 99 in 100 training texts, never more than the model has positions for."""
@@ -182,7 +203,7 @@ class TextClassification(Classification):
     def _training(self, rows: int) -> dict[str, Any]:
         plan = {"batch_size": 64 if rows >= 5_000 else 32 if rows >= 1_000 else 16, "optimizer.name": "adamw", "optimizer.weight_decay": 0.01}
         if self.config is not None:
-            rate, epochs = {"full": (5e-5, 3), "last": (5e-5, 3), "head": (1e-3, 10), "lora": (5e-4, 3)}[self.model.adapt.method]
+            rate, epochs = RATES.get(self.model.adapt.method, (5e-5, 3))
             return plan | {"epochs": epochs, "batch_size": 32, "optimizer.lr": rate, "early_stopping.patience": 2}
         most = 15 if self.ngrams is None else 40
         epochs = int(np.clip(60_000 / max(1, rows), 8, most))  # a small set is walked more often: about as many steps

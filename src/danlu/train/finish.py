@@ -59,7 +59,7 @@ def finish(run: Run, prepared: Prepared, job: Job, finished: Finished, lang: str
         "created": report["created"],
         "metrics": report["metrics"],
     }
-    store.save(run.bundle, task, model, about, card(report))
+    store.save(run.bundle, task, model, about, card(report, model.adapter))
     _verify(run, task, judged, prepared)
     report_page.write(run.path, report, lang)
 

@@ -23,7 +23,7 @@ from danlu.core.recipe import Metric, Recipe
 from danlu.data.batches import Size, count, plan
 from danlu.data.contract import Encoded
 from danlu.evaluate.metrics import point
-from danlu.nn.adapt import frozen_eval
+from danlu.nn import adapt
 from danlu.nn.model import Model, parameter_count
 from danlu.tasks.task import Task
 from danlu.train import average
@@ -73,8 +73,7 @@ def loop(job: Job) -> Iterator[Event]:
     while not state.done:
         batches = plan(lengths, size, job.recipe.seed, state.epoch)
         every = max(1, len(batches) // _REPORTS)
-        job.model.train()
-        frozen_eval(job.model)
+        adapt.begin_epoch(job.model, job.recipe.model.adapt, state.epoch)
         while state.batch < len(batches):
             taken = take(job, batches[state.batch], steps)
             state.loss_sum += float(taken.loss.total)

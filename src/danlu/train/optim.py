@@ -10,7 +10,7 @@ from torch.nn.functional import softshrink
 
 from danlu.core.errors import InputError
 from danlu.core.recipe import Optimizer
-from danlu.nn.model import Model
+from danlu.nn.model import Model, is_vector
 from danlu.train.lion import Lion
 from danlu.train.muon import MuonAdamW, hidden_matrices
 
@@ -87,7 +87,7 @@ def shrink(optimizer: torch.optim.Optimizer, l1: float) -> None:
         return
     for group in optimizer.param_groups:
         for p in group["params"]:
-            if p.ndim > 1 and p.grad is not None:
+            if p.grad is not None and not is_vector(p):
                 p.copy_(softshrink(p, group["lr"] * l1))
 
 

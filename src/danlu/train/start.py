@@ -8,6 +8,7 @@ import torch
 
 from danlu.bundle import folder as bundle_folder
 from danlu.bundle import store
+from danlu.bundle.predictor import to_device
 from danlu.core.errors import InputError
 from danlu.core.randomness import key
 from danlu.core.recipe import Recipe
@@ -33,5 +34,9 @@ def starting_model(prepared: Prepared, recipe: Recipe) -> tuple[Model, list[dict
         notes = load_body(model, base)
     notes += model.settle()
     if base:
-        adapt.apply(model, recipe.model.adapt)
+        adapt.apply(model, recipe.model.adapt, _few_rows(prepared))
     return model, notes
+
+
+def _few_rows(prepared: Prepared) -> dict[str, torch.Tensor]:
+    return to_device(prepared.task.collate(prepared.sides["train"].examples[:2]), torch.device("cpu"))
