@@ -117,6 +117,7 @@ def test_crashes_at_every_step_of_an_epoch(text_recipe: dict[str, Any], tmp_path
 
 @pytest.mark.parametrize("method", ["gradual", "dora", "prefix"])
 def test_adapted_runs_are_resumed_alike(method: str, text_recipe: dict[str, Any], tmp_path: Path) -> None:
+    text_recipe["train"]["average"] = {"method": "ema", "start": 0.0}
     text_recipe["model"] = {"pretrained": str(tiny.bert(tmp_path / "bert")), "adapt": {"method": method}}
     whole = danlu.train(text_recipe, out=tmp_path / "whole", progress=False).path
     killed = trained_with_crashes(text_recipe, tmp_path / "killed", [1, 4, 5, 8])

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from danlu.nn.model import Model
 from danlu.train.step import forward
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def update(job: Job, steps: int, epoch_over: bool) -> None:
     spec, state = job.recipe.train.average, job.state
     if spec.method == "none" or state.step < spec.start * steps or (spec.method == "swa" and not epoch_over):
         return
-    now = changing(job.model)
+    now = changing(job)
     if job.average is None:
         job.average = {name: tensor.clone() for name, tensor in now.items()}
     else:
@@ -45,10 +44,11 @@ def share(method: str, decay: float | None, n: int) -> float:
     return 1 / (n + 1) if method == "swa" else 1 - min(decay, (1 + n) / (10 + n))
 
 
-def changing(model: Model) -> dict[str, Tensor]:
-    """What training changes, by name in the state dict: trained weights and buffers of real numbers."""
-    frozen = {name for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
-    return {name: t.detach() for name, t in model.state_dict().items() if t.is_floating_point() and name not in frozen}
+def changing(job: Job) -> dict[str, Tensor]:
+    """What training changes, by name in the state dict: the optimizer's weights, those that it may only begin to train, and real buffers."""
+    held = {id(p) for group in job.optimizer.param_groups for p in group["params"]}
+    frozen = {name for name, p in job.model.named_parameters(remove_duplicate=False) if id(p) not in held}
+    return {name: t.detach() for name, t in job.model.state_dict().items() if t.is_floating_point() and name not in frozen}
 
 
 @contextmanager
