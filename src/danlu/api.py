@@ -80,6 +80,7 @@ def serve(bundle: str | Path, **settings: Any) -> int:
 
 
 def _shown(progress: bool) -> Any:
+    from danlu.train.launch import place
     from danlu.train.progress import shown
 
-    return shown(progress)
+    return shown(progress and place().rank == 0)

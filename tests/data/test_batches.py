@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.data.batches import Size, count, plan
+from danlu.data.batches import Size, count, divide, plan
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=300)
 TOKENS = st.builds(Size, tokens=st.integers(1, 200), packed=st.booleans())
@@ -52,3 +52,16 @@ def test_batches_by_tokens_are_nearly_full_and_of_similar_rows():
         batches = plan(lengths, size, 0, 0)
         assert sum(lengths) / (size.tokens * len(batches)) > 0.9
         assert np.median([np.ptp([lengths[i] for i in batch]) for batch in batches]) < 10
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=st.integers(1, 70), micro_batch=st.none() | st.integers(1, 20), processes=st.integers(1, 8))
+def test_the_parts_of_a_step_hold_every_row_once(rows: int, micro_batch: int | None, processes: int) -> None:
+    parts = divide(np.arange(rows) + 7, micro_batch, processes)
+    assert sorted(np.concatenate(parts)) == list(range(7, rows + 7))
+    assert all(len(part) > 1 or micro_batch == 1 or rows == 1 for part in parts)
+    if micro_batch:
+        assert [part.tolist() for part in parts] == [part.tolist() for part in divide(np.arange(rows) + 7, micro_batch, 1)]
+        assert all(len(part) <= micro_batch + (micro_batch > 1) for part in parts)
+    else:
+        assert len(parts) <= processes

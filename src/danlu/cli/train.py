@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -13,15 +14,23 @@ def train(
     recipe: Annotated[str, typer.Argument(help=say("cli.option-recipe"), metavar="RECIPE")] = "",
     overrides: Overrides = [],  # noqa: B006
     out: Out = "",
+    processes: Annotated[int, typer.Option("--processes", help=say("cli.option-processes"), min=1)] = 1,
     resume: Annotated[str, typer.Option("--resume", help=say("cli.option-resume"), metavar="RUN")] = "",
     json: Json = False,
     lang: Lang = "",
-) -> None:
+    *,
+    context: typer.Context,
+) -> int:
     from danlu import api
     from danlu.cli.summary import tell
+    from danlu.train.launch import launch, place
     from danlu.train.progress import line
 
     said = speak(lang)
+    if processes > 1 and place().size > 1:
+        raise InputError("cli.processes-twice", "--processes")
+    if processes > 1:
+        return launch([sys.executable, "-m", "danlu", "train", *_words(context)], processes)
     if resume:
         if recipe or overrides or out:
             raise InputError("cli.resume-alone", resume)
@@ -29,12 +38,29 @@ def train(
 
         already = Run(resume).finished
         run = api.resume(resume, lang=said)
-        if already:
+        if already and place().rank == 0:
             line(say("cli.already-finished", path=run.path))
     elif recipe:
         run = api.train(recipe, *overrides, out=out or None, lang=said)
     else:
         raise InputError("cli.missing", "danlu train", name="RECIPE", usage="danlu train")
-    if json:
-        emit(run.summary())
-    tell(run)
+    if place().rank == 0:
+        if json:
+            emit(run.summary())
+        tell(run)
+    return 0
+
+
+def _words(context: typer.Context) -> list[str]:
+    """The arguments and options of this call, but for the number of processes."""
+    words: list[str] = []
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name)
+        if parameter.name == "processes" or not value:
+            continue
+        values = [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
+        if parameter.param_type_name == "argument":
+            words += values
+        else:
+            words += [parameter.opts[0], *([] if value is True else values)]
+    return words

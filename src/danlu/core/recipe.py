@@ -92,7 +92,10 @@ class Train(Node):
     average: Average = Field(default_factory=Average, description="Averaging of weights over time")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="Number format of the forward pass")
     device: str = Field("auto", description="Where tensors live: auto, cpu, cuda", json_schema_extra={"pattern": _DEVICE})
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; all cores by default")
+    parallel: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="With several processes: each holds the whole model (ddp), or its share of it (fsdp), for models beyond one card"
+    )
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of each process; all cores by default")
     save: Save = Field(default_factory=Save, description="How often a checkpoint is written")
     listeners: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
         default_factory=lambda: ["tensorboard"], description="Who else hears of events"

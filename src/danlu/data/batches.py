@@ -73,6 +73,21 @@ def _ends(lengths_N: np.ndarray, size: Size) -> list[int]:
     return ends[1:]
 
 
+def divide(positions_B: np.ndarray, micro_batch: int | None, processes: int) -> list[np.ndarray]:
+    """The parts in which a step is computed. With `micro_batch` they are the same however many processes share them; else one for each.
+
+    No part has one row alone (a batch of one has no spread to normalise by), unless there is no other.
+    """
+    count = len(positions_B)
+    if not micro_batch:
+        parts = max(1, min(processes, count // 2))
+        return [positions_B[start::parts] for start in range(parts)]
+    ends = list(range(micro_batch, count, micro_batch))
+    if micro_batch > 1 and ends and count - ends[-1] == 1:
+        ends.pop()
+    return np.split(positions_B, ends)
+
+
 def plain_plan(lengths: Sequence[int], batch_size: int) -> list[np.ndarray]:
     """Batches for predicting: longest first, so that a batch that does not fit is met at once."""
     order_N = np.argsort(-np.asarray(lengths), kind="stable")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from danlu.train.shard import local
 from danlu.train.step import forward
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def update(job: Job, steps: int, epoch_over: bool) -> None:
     if job.average is None:
         job.average = {name: tensor.clone() for name, tensor in now.items()}
     else:
-        torch._foreach_lerp_([job.average[name] for name in now], list(now.values()), share(spec.method, spec.decay, state.averaged))
+        mine, new = [local(job.average[name]) for name in now], [local(tensor) for tensor in now.values()]
+        torch._foreach_lerp_(mine, new, share(spec.method, spec.decay, state.averaged))
     state.averaged += 1
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,8 +20,8 @@ from danlu.core.randomness import key
 from danlu.core.recipe import Recipe
 from danlu.nn.model import Model
 from danlu.train.optim import optimizer_tensors, restore_optimizer
+from danlu.train.shard import like, whole
 
-BESIDE = ("best", "average")  # weights beside those that are trained, where there are any
 _KEPT = 2  # the newest, and one to fall back to should the disk damage it
 
 
@@ -42,18 +45,31 @@ class State:
     events: int = 0  # bytes of events.jsonl that belong to this state
 
 
-def save(
-    folder: Path, state: State, recipe: Recipe, model: Model, optimizer: torch.optim.Optimizer, beside: dict[str, dict[str, Tensor] | None]
-) -> Path:
-    """Writes `folder/step-N` whole, with the weights in `BESIDE`, then removes all but it and the one before; the path."""
+class Tensors(NamedTuple):
+    """The files of tensors; the last two, weights beside those that are trained, where there are any."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    best: dict[str, Tensor] | None = None
+    average: dict[str, Tensor] | None = None
+
+
+def collect(
+    model: Model, optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None = None, average: dict[str, Tensor] | None = None
+) -> Tensors:
+    """Copies of all that a checkpoint keeps, whole and in main memory; where the model is divided, every process must ask."""
+    beside = (None if tensors is None else _plain(tensors) for tensors in (best, average))
+    return Tensors(_plain(model.state_dict()), _plain(optimizer_tensors(optimizer)), *beside)
+
+
+def save(folder: Path, state: State, recipe: Recipe, tensors: Tensors) -> Path:
+    """Writes `folder/step-N` whole, then removes all but it and the one before; the path."""
     target = folder / f"step-{state.step}"
     with folder_aside(target) as aside:
-        save_file(_plain(model.state_dict()), aside / "model.safetensors")
-        save_file(_plain(optimizer_tensors(optimizer)), aside / "optimizer.safetensors")
-        for name in BESIDE:
-            if beside[name] is not None:
-                save_file(_plain(beside[name]), aside / f"{name}.safetensors")
-        write_json(aside / "state.json", {**asdict(state), "settings": _settings(recipe)})
+        for name, kept in tensors._asdict().items():
+            if kept is not None:
+                save_file(kept, aside / f"{name}.safetensors")
+        write_json(aside / "state.json", {**asdict(state), "settings": settings(recipe)})
     for old in _by_step(folder)[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -75,30 +91,46 @@ def _by_step(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
-def restore(path: Path, recipe: Recipe, model: Model, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, dict[str, Tensor] | None]]:
-    """Fills model and optimizer from a checkpoint; its state and the weights in `BESIDE`. RefusedError for one of another recipe or Danlu."""
-    try:
+def read(path: Path, recipe: Recipe) -> tuple[State, Tensors]:
+    """What a checkpoint holds. RefusedError for one of another recipe or Danlu."""
+    with _refused(path):
         stored = read_json(path / "state.json")
-        if stored.pop("settings") != _settings(recipe):
+        if stored.pop("settings") != settings(recipe):
             raise ValueError
-        model.load_state_dict(load_file(path / "model.safetensors"))
-        restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
-        files = {name: path / f"{name}.safetensors" for name in BESIDE}
-        beside = {name: load_file(file) if file.exists() else None for name, file in files.items()}
+        files = {name: path / f"{name}.safetensors" for name in Tensors._fields}
+        return State(**stored), Tensors(**{name: load_file(file) if file.exists() else None for name, file in files.items()})
+
+
+def restore(path: Path, tensors: Tensors, model: Model, optimizer: torch.optim.Optimizer) -> Tensors:
+    """Fills model and optimizer with the tensors of the checkpoint at `path`; gives them back where and divided as the model's own are."""
+    with _refused(path):
         own = model.state_dict()
-        if any(own[name].shape != tensor.shape for tensors in beside.values() for name, tensor in (tensors or {}).items()):
-            raise ValueError
-        return State(**stored), beside
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        model.load_state_dict(_placed(tensors.model, own))
+        restore_optimizer(optimizer, tensors.optimizer)
+        best, average = (None if beside is None else _placed(beside, own) for beside in (tensors.best, tensors.average))
+        return tensors._replace(best=best, average=average)
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise RefusedError("train.checkpoint-differs", path, path=path) from error
 
 
-def _settings(recipe: Recipe) -> int:
+def _placed(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    if any(own[name].shape != tensor.shape for name, tensor in tensors.items()):
+        raise ValueError
+    return {name: like(tensor, own[name]) for name, tensor in tensors.items()}
+
+
+def settings(recipe: Recipe) -> int:
     """A number that stands for every setting on which the weights depend; where the data lies and what watches may change."""
-    train = recipe.train.model_dump(mode="json", exclude={"device", "threads", "precision", "save", "listeners"})
+    train = recipe.train.model_dump(mode="json", exclude={"device", "parallel", "threads", "precision", "save", "listeners"})
     return key(json.dumps([recipe.task, recipe.model.model_dump(mode="json", exclude={"pretrained"}), train, recipe.seed]))
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Copies without shared memory, as safetensors wants them."""
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    return {name: whole(tensor.detach()).cpu().clone().contiguous() for name, tensor in tensors.items()}

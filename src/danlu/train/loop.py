@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
@@ -29,6 +29,7 @@ from danlu.tasks.task import Task
 from danlu.train import average
 from danlu.train.checkpoint import State
 from danlu.train.step import Taken, take
+from danlu.train.world import World
 
 WATCHED = get_args(Metric)
 _REPORTS = 20  # Stepped events in an epoch
@@ -46,6 +47,7 @@ class Job:
     device: torch.device
     precision: str
     state: State
+    world: World = field(default_factory=World)
     best: dict[str, Tensor] | None = None
     average: dict[str, Tensor] | None = None  # of the weights that change, where the recipe wants one and it has begun
     save: Callable[[], Path] = Path
@@ -82,15 +84,14 @@ def loop(job: Job) -> Iterator[Event]:
             average.update(job, steps, state.batch == len(batches))
             if state.batch % every == 0 or state.batch == len(batches):
                 yield _stepped(job, clock, taken)
-            if state.batch < len(batches) and (job.asked_to_stop() or clock.due(spec.save, state)):
+            if state.batch < len(batches):
                 yield from _pause(job, clock)
         state.epoch, state.batch = state.epoch + 1, 0
         with average.judged(job, batches):
             event = _judge(job, clock)
         if event:
             yield event
-        if job.asked_to_stop() or state.done or clock.due(spec.save, state):
-            yield from _pause(job, clock)
+        yield from _pause(job, clock)
     yield Finished(state.step, clock(), state.done, state.best_step, state.best_metrics)
 
 
@@ -135,20 +136,27 @@ def _snapshot(model: Model) -> dict[str, Tensor]:
 
 def validation_metrics(job: Job, side: Encoded) -> dict[str, float]:
     """The watched metrics on one side, in the precision of training."""
-    logits_NC = outputs(job.task, job.model, side.examples, job.device, job.precision)
+    job.world.level(job.model.buffers())
+    count = len(side.examples)
+    mine = [side.examples[i] for i in job.world.share(count)]
+    logits_NC = job.world.gathered(outputs(job.task, job.model, mine, job.device, job.precision), count)
     targets_N = np.array([int(example["target"]) for example in side.examples])
     probabilities_NC = job.task.probabilities(logits_NC)
-    return {name: point(probabilities_NC, targets_N, name) for name in WATCHED}
+    return job.world.told({name: point(probabilities_NC, targets_N, name) for name in WATCHED})
 
 
 def _pause(job: Job, clock: _Clock) -> Iterator[Event]:
-    """Saves; ends the run where a signal asked for it."""
+    """Saves where it is time to; ends the run, saved, where a signal came to any process."""
+    due = job.world.leads and clock.due(job.recipe.train.save, job.state)
+    signal, due = job.world.most(job.asked_to_stop(), due)
+    if not (signal or due or job.state.done):
+        return
     job.state.seconds = clock()
     path = job.save()
     clock.saved(job.state)
     yield Saved(job.state.step, clock(), path.name)
-    signal = job.asked_to_stop()
     if signal and not job.state.done:
+        job.world.most(0)  # the first process has saved
         raise Stopped("train.stopped", signal, step=job.state.step)
 
 

@@ -13,6 +13,7 @@ from danlu.core.recipe import Optimizer
 from danlu.nn.model import Model, is_vector
 from danlu.train.lion import Lion
 from danlu.train.muon import MuonAdamW, hidden_matrices
+from danlu.train.shard import like, local
 
 
 def make_optimizer(model: Model, spec: Optimizer) -> torch.optim.Optimizer:
@@ -88,7 +89,7 @@ def shrink(optimizer: torch.optim.Optimizer, l1: float) -> None:
     for group in optimizer.param_groups:
         for p in group["params"]:
             if p.grad is not None and not is_vector(p):
-                p.copy_(softshrink(p, group["lr"] * l1))
+                local(p).copy_(softshrink(local(p), group["lr"] * l1))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -98,9 +99,11 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Takes back what `optimizer_tensors` gave, bit for bit."""
+    """Takes back what `optimizer_tensors` gave, bit for bit; what has a parameter's shape is divided as the parameter is."""
     state: dict[int, dict[str, Any]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
+        own = parameters[int(index)]
+        state.setdefault(int(index), {})[key] = like(tensor, own) if tensor.shape == own.shape else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,7 +1,7 @@
 """One optimizer step, however its rows are divided: gradients of sums are added up and divided once by what was summed over.
 
-A step taken in several micro-batches therefore equals one large batch within float error, for every model whose answer for a row
-does not depend on the other rows (dropout draws its zeros, and batch norm takes its means, from each micro-batch).
+A step taken in several micro-batches, or by several processes, therefore equals one large batch within float error, for every model whose
+answer for a row does not depend on the other rows (dropout draws its zeros, and batch norm takes its means, from each micro-batch).
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from danlu.core.errors import InputError
 from danlu.core.randomness import key
 from danlu.core.recipe import Clip
 from danlu.core.types import Loss
+from danlu.data.batches import divide
 from danlu.nn.device import autocast
 from danlu.train.optim import set_rate, shrink
 from danlu.train.schedule import factor
+from danlu.train.shard import local, whole
 
 if TYPE_CHECKING:
     from danlu.train.loop import Job
@@ -50,15 +52,14 @@ def take(job: Job, positions_B: np.ndarray, steps: int) -> Taken:
 
 
 def accumulate(job: Job, positions_B: np.ndarray) -> Loss:
-    """Adds the gradients of the summed loss over all micro-batches; the sum and the count."""
-    size = job.recipe.train.micro_batch or len(positions_B)
+    """Adds the gradients of the summed loss over all micro-batches of all processes; the sum and the count."""
     total: Tensor | float = 0.0
     count: Tensor | float = 0
-    for part, start in enumerate(range(0, len(positions_B), size)):
-        loss = forward(job, positions_B[start : start + size], part)
-        loss.total.backward()
-        total, count = total + loss.total.detach(), count + loss.count
-    return Loss(total, count)
+    for part, rows_B, weight in job.world.mine(divide(positions_B, job.recipe.train.micro_batch, job.world.size)):
+        loss = forward(job, rows_B, part)
+        (loss.total * weight).backward()
+        total, count = total + weight * loss.total.detach(), count + weight * loss.count
+    return job.world.summed(job.model, Loss(total, count))
 
 
 def forward(job: Job, positions_B: np.ndarray, part: int = 0) -> Loss:
@@ -75,10 +76,11 @@ def forward(job: Job, positions_B: np.ndarray, part: int = 0) -> Loss:
 
 def scale_and_clip(gradients: list[Tensor], count: Tensor | float, clip: Clip) -> Tensor:
     """Turns gradients of a sum into those of the mean, none larger than `clip` says; the norm of all before clipping."""
-    norm = torch.nn.utils.get_total_norm(gradients) / count
+    norm = whole(torch.nn.utils.get_total_norm(gradients)) / count
     share = torch.clamp(clip.limit / (norm + 1e-6), max=1.0) if clip.by == "norm" else torch.ones_like(norm)
-    torch._foreach_mul_(gradients, share / count)
+    mine = [local(gradient) for gradient in gradients]
+    torch._foreach_mul_(mine, share / count)
     if clip.by == "value":
-        torch._foreach_clamp_min_(gradients, -clip.limit)
-        torch._foreach_clamp_max_(gradients, clip.limit)
+        torch._foreach_clamp_min_(mine, -clip.limit)
+        torch._foreach_clamp_max_(mine, clip.limit)
     return norm

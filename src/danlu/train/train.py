@@ -1,9 +1,13 @@
-"""`train` and `resume`: a recipe becomes a run. Everything here can be killed at any instant and taken up again."""
+"""`train` and `resume`: a recipe becomes a run. Everything here can be killed at any instant and taken up again.
+
+Several processes may do this together; the first of them alone writes, listens and speaks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from danlu.bundle.predictor import to_device
 from danlu.core.errors import InputError, RefusedError, ResourceError
 from danlu.core.events import Checked, Event, Finished, Warned
 from danlu.core.files import disk_errors, write_json
@@ -27,8 +32,10 @@ from danlu.train.machine import machine
 from danlu.train.optim import make_optimizer
 from danlu.train.prepare import Prepared, prepare
 from danlu.train.run import Run, create, locked, withdraw
+from danlu.train.shard import can_shard, shard, step_by_tensor, whole
 from danlu.train.signals import asked_to_stop
 from danlu.train.start import starting_model
+from danlu.train.world import World, join
 
 
 def train(
@@ -39,30 +46,33 @@ def train(
     lang: str | None = None,
 ) -> Run:
     """Trains, judges and writes the bundle and the report into a new run folder; returns when all is done."""
-    run = create(recipe, out, name)
-    with locked(run), _resources(run):
-        try:
-            return _carry_out(run, recipe, listen, lang)
-        except (InputError, RefusedError):
-            withdraw(run)
-            raise
+    with join() as world:
+        run = Run(world.told(str(create(recipe, out, name).path) if world.leads else ""))
+        with _held(run, world):
+            try:
+                return _carry_out(run, recipe, world, listen, lang)
+            except (InputError, RefusedError):
+                if world.leads:
+                    withdraw(run)
+                raise
 
 
 def resume(path: str | Path, listen: Sequence[Callable[[Event], None]] = (), lang: str | None = None) -> Run:
     """Continues a run to the same bits as if it had never stopped; a finished run is returned as it is."""
-    run = Run(path)
-    recipe = run.recipe
-    if run.finished:
-        return run
-    with locked(run), _resources(run):
-        return _carry_out(run, recipe, listen, lang)
+    with join() as world:
+        run = Run(path)
+        recipe = Recipe.model_validate(world.told(run.recipe.model_dump(mode="json") if world.leads else None))
+        if world.told(run.finished):
+            return run
+        with _held(run, world):
+            return _carry_out(run, recipe, world, listen, lang)
 
 
 @contextmanager
-def _resources(run: Run) -> Iterator[None]:
-    """Out of memory or out of disk, whoever meets it, is one ResourceError; what was saved is safe."""
+def _held(run: Run, world: World) -> Iterator[None]:
+    """The run folder is this job's alone. Out of memory or out of disk, whoever meets it, is one ResourceError; what was saved is safe."""
     try:
-        with disk_errors(run.path):
+        with locked(run) if world.leads else nullcontext(), disk_errors(run.path):
             yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ResourceError("train.out-of-memory", run.path) from error
@@ -74,30 +84,68 @@ def _resources(run: Run) -> Iterator[None]:
         raise
 
 
-def _carry_out(run: Run, recipe: Recipe, listen: Sequence[Callable[[Event], None]], lang: str | None) -> Run:
+def _carry_out(run: Run, recipe: Recipe, world: World, listen: Sequence[Callable[[Event], None]], lang: str | None) -> Run:
     prepared = prepare(recipe)
-    recipe = prepared.recipe
-    _same_data(run, prepared)
+    if world.leads:
+        _same_data(run, prepared)
+    listen = listen if world.leads else ()
     for hear in listen:
         hear(Checked(0, 0.0, tuple(prepared.contract.lines(language()))))
-    threads = device.settle(recipe.train.threads)
+    job, notes = _job(run, prepared, world)
+    warnings = [*_said(notes), *_take_up(run, job)]
+    finished = _drive(run, job, listen, warnings)
+    if job.best is not None:
+        job.model.load_state_dict(job.best)
+    if world.sharded:
+        _put_together(job, prepared)
+    world.leave()
+    if world.leads:
+        finish(run, prepared, job, finished, lang)
+    return run
+
+
+def _job(run: Run, prepared: Prepared, world: World) -> tuple[Job, list[dict[str, Any]]]:
+    """All that is decided before the first step, written into the run's recipe; what the user should know of it."""
+    recipe = prepared.recipe
+    threads = device.settle(_threads(run, recipe, world))
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"threads": threads})})
     model, notes = starting_model(prepared, recipe)
     if recipe.train.batch_tokens and not model.padding_free:
         notes.append({"key": "train.tokens-padded"})
-    where = device.pick_device(recipe.train.device)
-    model.to(where)
-    precision = device.pick_precision(recipe.train.precision, model, where)
+    where = world.device(device.pick_device(recipe.train.device))
+    world.alike(data=prepared.dataset.fingerprint, recipe=checkpoint.settings(recipe), device=where.type)
+    world.level(model.state_dict().values())
+    precision = world.told(device.pick_precision(recipe.train.precision, model, where))
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": precision})})
-    run.write_recipe(recipe)
-    write_json(run.path / "machine.json", machine(where, threads))
-    job = Job(recipe, prepared.task, model, make_optimizer(model, recipe.train.optimizer), prepared.sides, where, precision, State())
-    warnings = [*_said(notes), *_take_up(run, job)]
-    finished = _drive(run, job, listen, warnings)
-    if job.best is not None:
-        model.load_state_dict(job.best)
-    finish(run, prepared, job, finished, lang)
-    return run
+    if world.size > 1 and recipe.train.parallel == "fsdp":
+        can_shard(recipe.train.optimizer)
+        rows = to_device(prepared.task.collate(prepared.sides["train"].examples[:2]), torch.device("cpu"))
+        shard(model, where, world.size, lambda model: model(rows))
+        world.sharded = True
+    else:
+        model.to(where)
+    if world.leads:
+        run.write_recipe(recipe)
+        write_json(run.path / "machine.json", machine(where, threads) | {"processes": world.size})
+    optimizer = make_optimizer(model, recipe.train.optimizer)
+    if world.sharded:
+        step_by_tensor(optimizer)
+    return Job(recipe, prepared.task, model, optimizer, prepared.sides, where, precision, State(), world), notes
+
+
+def _threads(run: Run, recipe: Recipe, world: World) -> int | None:
+    """Those of the recipe, unless a resumed run divided the cores among another number of processes."""
+    before = run.read("machine.json", "threads").get("processes", 1) if world.leads and (run.path / "machine.json").exists() else world.size
+    return recipe.train.threads if world.told(before) == world.size else None
+
+
+def _put_together(job: Job, prepared: Prepared) -> None:
+    """Gives the first process the whole of a divided model."""
+    weights = {name: whole(tensor).cpu() for name, tensor in job.model.state_dict().items()}
+    if job.world.leads:
+        job.model, _ = starting_model(prepared, job.recipe)
+        job.model.load_state_dict(weights)
+        job.model.to(job.device)
 
 
 def _same_data(run: Run, prepared: Prepared) -> None:
@@ -116,22 +164,27 @@ def _said(notes: list[dict[str, Any]]) -> list[Warned]:
 
 def _take_up(run: Run, job: Job) -> list[Warned]:
     """Fills the job from the newest whole checkpoint, if there is one; what the user should know about damaged ones."""
-    path, damaged = checkpoint.newest(run.checkpoints)
-    if path is not None:
-        job.state, beside = checkpoint.restore(path, job.recipe, job.model, job.optimizer)
-        job.best, average = beside["best"], beside["average"]
-        job.average = average and {name: tensor.to(job.device) for name, tensor in average.items()}
+    world = job.world
+    newest, damaged = checkpoint.newest(run.checkpoints) if world.leads else (None, [])
+    if path := world.told(str(newest or "")):
+        state, tensors = checkpoint.read(Path(path), job.recipe) if world.leads else (State(), checkpoint.Tensors({}, {}))
+        job.state = State(**world.told(asdict(state)))
+        tensors = checkpoint.restore(Path(path), checkpoint.Tensors(*map(world.same, tensors)), job.model, job.optimizer)
+        job.best, job.average = tensors.best, tensors.average
     return [Warned(job.state.step, job.state.seconds, "train.damaged-checkpoint", {"path": str(bad)}) for bad in damaged]
 
 
 def _drive(run: Run, job: Job, listen: Sequence[Callable[[Event], None]], warnings: list[Warned]) -> Finished:
     """Runs the loop with everyone listening; the final event. Training that had already ended only says so."""
-    recorder = Recorder(run.path / "events.jsonl", job.state.events)
-    listeners: list[Callable[[Event], None]] = [recorder, *_listeners(run, job), *listen]
+    recorder = Recorder(run.path / "events.jsonl", job.state.events) if job.world.leads else None
+    listeners: list[Callable[[Event], None]] = [recorder, *_listeners(run, job), *listen] if recorder else []
 
     def save() -> Path:
+        tensors = checkpoint.collect(job.model, job.optimizer, job.best, job.average) if recorder or job.world.sharded else None
+        if recorder is None:
+            return run.checkpoints
         job.state.events = recorder.position()
-        return checkpoint.save(run.checkpoints, job.state, job.recipe, job.model, job.optimizer, {"best": job.best, "average": job.average})
+        return checkpoint.save(run.checkpoints, job.state, job.recipe, tensors)
 
     job.save = save
     finished: Finished | None = None
@@ -153,7 +206,8 @@ def _listeners(run: Run, job: Job) -> list[Listener]:
     made: list[Listener] = []
     for name in job.recipe.train.listeners:
         if name == "tensorboard":
-            made.append(TensorBoard(run.path / "tensorboard", job.state.step, lambda writer: draw(writer, job)))
+            drawing = None if job.world.sharded else lambda writer: draw(writer, job)
+            made.append(TensorBoard(run.path / "tensorboard", job.state.step, drawing))
         else:
             made.append({"wandb": Wandb, "mlflow": MLflow}[name](run.path, job.recipe))
     return made
