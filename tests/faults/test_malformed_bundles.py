@@ -84,6 +84,11 @@ EDITS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "architecture of the system": (MANIFEST, lambda a: a["model"].update(architecture="os:system"), "bundle."),
     "another architecture": (MANIFEST, lambda a: a["model"].update(architecture="lstm"), "bundle.bad-weights"),
     "another size": (MANIFEST, lambda a: a["model"].update(size="base"), "bundle.bad-weights"),
+    "adapter a word": (MANIFEST, lambda a: a.update(adapter="prompt"), "bundle.bad-file"),
+    "adapter unknown": (MANIFEST, lambda a: a.update(adapter={"method": "nothing"}), "bundle.bad-file"),
+    "adapter without its size": (MANIFEST, lambda a: a.update(adapter={"method": "prefix"}), "bundle.bad-file"),
+    "adapter of another model": (MANIFEST, lambda a: a.update(adapter={"method": "prefix", "tokens": 3}), "bundle.bad-file"),
+    "adapter nowhere": (MANIFEST, lambda a: a.update(adapter={"method": "bottleneck", "width": 2, "widths": {"x": 4}}), "bundle.bad-file"),
     "no files": (MANIFEST, lambda a: a.pop("files") and None, "bundle.damaged"),
     "files a list": (MANIFEST, lambda a: a.update(files=[1]), "bundle.damaged"),
     "files none": (MANIFEST, lambda a: a.update(files={}), "bundle.damaged"),
@@ -111,7 +116,7 @@ def test_edited_bundle(fails: Fails, recipe: Callable[..., Path], bundle: Path, 
     fails(4, key, "evaluate", bundle, "--data", "texts.csv")
 
 
-USED = [name for name in EDITS if not name.startswith(("labels", "option", "length"))]  # those that a new training reads
+USED = [name for name in EDITS if not name.startswith(("labels", "option", "length", "adapter"))]  # those that a new training reads
 
 
 @pytest.mark.parametrize("name", USED)

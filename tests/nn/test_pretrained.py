@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from danlu.core.errors import DanluError, InputError, RefusedError
-from danlu.core.recipe import Model
+from danlu.core.recipe import Adapt, Model
 from danlu.nn.folder import open_folder
 from danlu.nn.pretrained import Pretrained, load_body
 from danlu.tasks.text_classification import TextClassification, TextOptions
@@ -29,6 +29,18 @@ def task_of(folder: Path, **options) -> TextClassification:
 def tensors(task: TextClassification, count: int = 5) -> dict[str, torch.Tensor]:
     batch = task.collate(task.encode_many(task.tiny()[:count]))
     return {name: torch.as_tensor(value) for name, value in batch.items()}
+
+
+@pytest.mark.parametrize("method", Adapt.own)
+def test_every_method_has_its_rate_and_gradual_its_epochs(folder, method):
+    spec = Adapt(method=method, **({"names": ["pooler"]} if method == "named" else {"every": 2} if method == "gradual" else {}))
+    task = TextClassification(TextOptions(), Model(pretrained=str(folder), adapt=spec))
+    task.fit(task.tiny())
+    plan = task.defaults(1000)
+    assert 1e-5 < plan["train.optimizer.lr"] < 0.1
+    if method == "gradual":  # the last of them trains head, both layers and what stands before them
+        assert (plan["train.epochs"] - 1) // 2 == 3
+        assert plan["train.early_stopping.patience"] == 0
 
 
 def test_the_body_is_loaded_and_answers_as_transformers(folder):

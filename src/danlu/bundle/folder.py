@@ -37,8 +37,8 @@ def start(path: str | Path) -> tuple[str, Model, dict[str, Any]]:
     """
     folder = find(path)
     about = read_about(folder)
-    if about.get("adapter"):
-        raise InputError("bundle.keeps-adapter", folder, path=folder, method=about["adapter"]["method"])
+    if kept := about.get("adapter"):
+        raise InputError("bundle.keeps-adapter", folder, path=folder, method=kept.get("method") if isinstance(kept, dict) else kept)
     try:
         name, model, facts = str(about["task"]["name"]), Model.model_validate(about["model"]), dict(read_json(folder / TASK)["facts"])
         allow(model.architecture or "", OWN_MODEL)

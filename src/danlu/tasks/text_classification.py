@@ -27,10 +27,10 @@ RATES = {  # learning rate and epochs for what is trained of a transformers fold
     "head": (1e-3, 10),
     "lora": (5e-4, 3),
     "dora": (5e-4, 3),
-    "ia3": (5e-3, 5),
-    "bottleneck": (5e-4, 5),
-    "prompt": (1e-2, 10),
-    "prefix": (5e-3, 5),
+    "ia3": (5e-3, 3),
+    "bottleneck": (1e-3, 3),
+    "prompt": (1e-2, 5),
+    "prefix": (5e-3, 3),
 }
 _SAMPLE = 20_000  # texts whose lengths are looked at
 
@@ -201,15 +201,21 @@ class TextClassification(Classification):
         return {f"train.{key}": value for key, value in self._training(rows).items()}
 
     def _training(self, rows: int) -> dict[str, Any]:
+        method = self.model.adapt.method
         plan = {"batch_size": 64 if rows >= 5_000 else 32 if rows >= 1_000 else 16, "optimizer.name": "adamw", "optimizer.weight_decay": 0.01}
         if self.config is not None:
-            rate, epochs = RATES.get(self.model.adapt.method, (5e-5, 3))
-            return plan | {"epochs": epochs, "batch_size": 32, "optimizer.lr": rate, "early_stopping.patience": 2}
+            rate, epochs = RATES.get(method, (5e-5, 3))
+            plan |= {"epochs": epochs, "batch_size": 32, "optimizer.lr": rate, "early_stopping.patience": 2}
+            if method == "gradual":  # until all layers are trained, with what stands before them
+                whole = self.model.adapt.every * (1 + self.config.get("num_hidden_layers", 6)) + 1
+                plan |= {"epochs": whole, "early_stopping.patience": 0}
+            return plan
         most = 15 if self.ngrams is None else 40
         epochs = int(np.clip(60_000 / max(1, rows), 8, most))  # a small set is walked more often: about as many steps
         plan |= {"epochs": epochs, "early_stopping.patience": max(3, epochs // 4)}
         if self.ngrams is None:
-            return plan | {"optimizer.lr": 5e-4 if self._architecture == "transformer" else 2e-3}
+            own = 5e-4 if self._architecture == "transformer" else 2e-3
+            return plan | {"optimizer.lr": RATES[method][0] if method in ("ia3", "prompt", "prefix") else own}
         # the log-loss still tells weights apart where the accuracy of a small validation side is noise
         return plan | {"optimizer.lr": 2e-3, "early_stopping.metric": "log_loss"}
 
