@@ -6,9 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from danlu.core.node import Choice
-
-BY_METHOD = {"x-default": "by method"}  # what is left out depends on the method named
+from danlu.core.node import BY_METHOD, Choice, Node
 
 
 class Adapt(Choice):
@@ -139,3 +137,7 @@ class Average(Choice):
     )
     decay: float | None = Field(None, ge=0, lt=1, description="Of the moving average (ema)", json_schema_extra=BY_METHOD)
     start: float | None = Field(None, ge=0, lt=1, description="Share of all steps before the first average", json_schema_extra=BY_METHOD)
+
+
+class Adversarial(Node):
+    epsilon: float = Field(0.0, ge=0, le=1000, description="Length by which each text's vectors are also moved for the worse (FGM); 0 for none")

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
+BY_METHOD = {"x-default": "by method"}  # of a setting that, left out, takes its default from the method named beside it
+
 
 class Node(BaseModel):
     """Every part of a recipe: frozen, and an unknown key is an error."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from danlu.core.learning import Adapt, Average, Clip, Optimizer, Schedule
+from danlu.core.learning import Adapt, Adversarial, Average, Clip, Optimizer, Schedule
 from danlu.core.node import Node
 
 Share = float | str
@@ -52,6 +52,9 @@ class Model(Node):
     pretrained: str | None = Field(None, description="A transformers folder, a hub id, or a Danlu bundle or run")
     architecture: str | None = Field(None, description="An architecture by name (danlu models lists them), or module:Class")
     size: Literal["small", "base"] = Field("small", description="The size of an architecture from scratch")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Chance with which every dropout of the model zeroes a value; by default each has the architecture's own"
+    )
     adapt: Adapt = Field(default_factory=Adapt, description="Which part of pretrained weights is trained")
 
     @model_validator(mode="after")
@@ -90,6 +93,10 @@ class Train(Node):
     early_stopping: EarlyStopping = Field(default_factory=EarlyStopping, description="When to stop and which weights to keep")
     clip: Clip = Field(default_factory=Clip, description="What keeps a gradient from being too large")
     average: Average = Field(default_factory=Average, description="Averaging of weights over time")
+    adversarial: Adversarial = Field(default_factory=Adversarial, description="Learning from texts moved for the worse, too")
+    checkpoint_activations: bool = Field(
+        False, description="Compute each layer again in the backward pass instead of keeping it: less memory, more time, the same gradients"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="Number format of the forward pass")
     device: str = Field("auto", description="Where tensors live: auto, cpu, cuda", json_schema_extra={"pattern": _DEVICE})
     parallel: Literal["ddp", "fsdp"] = Field(

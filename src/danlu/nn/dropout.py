@@ -42,6 +42,14 @@ def replace_dropout(model: nn.Module) -> None:
                 setattr(module, name, Dropout(child.p))
 
 
+def set_dropout(model: nn.Module, p: float) -> bool:
+    """Gives every dropout of `model` the chance `p`; whether there is any."""
+    found = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    for module in found:
+        module.p = p
+    return bool(found)
+
+
 class _Dropped(torch.autograd.Function):
     """The mask is kept as bits: all set where the value stays."""
 

@@ -59,6 +59,11 @@ class Model(nn.Module):
     def head(self) -> nn.Module:
         return self.stages()[-1]
 
+    @property
+    def embedding(self) -> nn.Module | None:
+        """The layer that turns the pieces of a text, `batch["ids"]`, into vectors; None where nothing is looked up."""
+        return None
+
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Trained parameters as the optimizer's groups: no decay on norms, biases and other vectors. A group may set its own `lr`."""
         trained = [p for p in self.parameters() if p.requires_grad]

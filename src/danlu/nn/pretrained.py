@@ -123,6 +123,10 @@ class Pretrained(Model):
     def padding_free(self) -> bool:
         return self.packs and self._packing is not None
 
+    @property
+    def embedding(self) -> nn.Module | None:
+        return self.net.get_input_embeddings()
+
     def stages(self) -> list[nn.Module]:
         return _stages(self.net)
 

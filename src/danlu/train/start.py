@@ -13,7 +13,9 @@ from danlu.core.errors import InputError
 from danlu.core.randomness import key
 from danlu.core.recipe import Recipe
 from danlu.nn import adapt
+from danlu.nn.dropout import set_dropout
 from danlu.nn.model import Model, transplant
+from danlu.nn.recompute import recompute
 from danlu.train.prepare import Prepared
 
 
@@ -35,8 +37,19 @@ def starting_model(prepared: Prepared, recipe: Recipe) -> tuple[Model, list[dict
     notes += model.settle()
     if base:
         adapt.apply(model, recipe.model.adapt, _few_rows(prepared))
+    _as_wished(model, recipe)
     return model, notes
 
 
 def _few_rows(prepared: Prepared) -> dict[str, torch.Tensor]:
     return to_device(prepared.task.collate(prepared.sides["train"].examples[:2]), torch.device("cpu"))
+
+
+def _as_wished(model: Model, recipe: Recipe) -> None:
+    """Gives the model what the recipe wants of any architecture; InputError where this one does not have it."""
+    if recipe.model.dropout is not None and not set_dropout(model, recipe.model.dropout):
+        raise InputError("train.no-dropout", "model.dropout")
+    if recipe.train.adversarial.epsilon and model.embedding is None:
+        raise InputError("train.no-embedding", "train.adversarial")
+    if recipe.train.checkpoint_activations:
+        recompute(model)

@@ -18,6 +18,7 @@ from danlu.core.randomness import key
 from danlu.core.recipe import Clip
 from danlu.core.types import Loss
 from danlu.data.batches import divide
+from danlu.nn.adversarial import moved, shift_of, watched
 from danlu.nn.device import autocast
 from danlu.train.optim import set_rate, shrink
 from danlu.train.schedule import factor
@@ -56,22 +57,42 @@ def accumulate(job: Job, positions_B: np.ndarray) -> Loss:
     total: Tensor | float = 0.0
     count: Tensor | float = 0
     for part, rows_B, weight in job.world.mine(divide(positions_B, job.recipe.train.micro_batch, job.world.size)):
-        loss = forward(job, rows_B, part)
-        (loss.total * weight).backward()
+        loss = learn(job, rows_B, part, weight)
         total, count = total + weight * loss.total.detach(), count + weight * loss.count
     return job.world.summed(job.model, Loss(total, count))
 
 
+def learn(job: Job, positions_B: np.ndarray, part: int, weight: float) -> Loss:
+    """Adds the gradients of one micro-batch's loss times `weight`, and where the recipe says so of that of its texts moved for the worse."""
+    epsilon = job.recipe.train.adversarial.epsilon
+    if not epsilon:
+        loss = forward(job, positions_B, part)
+        (loss.total * weight).backward()
+        return loss
+    with watched(job.model.embedding) as seen:
+        loss = forward(job, positions_B, part)
+        (loss.total * weight).backward()
+    shift = shift_of(seen[0].grad, batch_of(job, positions_B), epsilon, job.model.packs)
+    with moved(job.model.embedding, shift):
+        (forward(job, positions_B, part).total * weight).backward()
+    return loss
+
+
 def forward(job: Job, positions_B: np.ndarray, part: int = 0) -> Loss:
     """The summed loss of micro-batch number `part` of this step; its randomness follows from (seed, step, part)."""
-    recipe, train = job.recipe, job.sides["train"]
-    torch.manual_seed(key(recipe.seed, "step", job.state.step, part))
-    batch = to_device(job.task.collate([train.examples[i] for i in positions_B]), job.device)
-    batch["row"] = torch.as_tensor(train.rows[positions_B].astype(np.int64))
-    batch = job.task.augment(batch, recipe.seed, job.state.epoch)
+    torch.manual_seed(key(job.recipe.seed, "step", job.state.step, part))
+    batch = batch_of(job, positions_B)
     with autocast(job.precision, job.device):
         predicted = job.model(batch)
     return job.task.loss(predicted, batch)
+
+
+def batch_of(job: Job, positions_B: np.ndarray) -> dict[str, Tensor]:
+    """The training rows at `positions_B` as tensors, augmented for this epoch."""
+    train = job.sides["train"]
+    batch = to_device(job.task.collate([train.examples[i] for i in positions_B]), job.device)
+    batch["row"] = torch.as_tensor(train.rows[positions_B].astype(np.int64))
+    return job.task.augment(batch, job.recipe.seed, job.state.epoch)
 
 
 def scale_and_clip(gradients: list[Tensor], count: Tensor | float, clip: Clip) -> Tensor:

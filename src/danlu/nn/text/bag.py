@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, embedding_bag
+from torch.nn.functional import embedding_bag
 
 from danlu.nn.model import Model
 
@@ -29,13 +29,14 @@ class Bag(Model):
         super().__init__()
         width, frequent = SHAPES[size]
         self.vectors = nn.EmbeddingBag(min(vocabulary, frequent), width, mode="sum")
+        self.dropout = nn.Dropout(VECTOR_DROPOUT)
         self.classify = Head(vocabulary, width, classes)
         nn.init.normal_(self.vectors.weight, std=0.1)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         ids_T, weights_T, offsets_B = batch["ids"], batch["weights"], batch["offsets"]
         frequent = self.vectors.num_embeddings
-        vector_weights_T = dropout(weights_T * (ids_T < frequent), VECTOR_DROPOUT, self.training)
+        vector_weights_T = self.dropout(weights_T * (ids_T < frequent))
         vector_BD = self.vectors(ids_T.clamp(max=frequent - 1), offsets_B, per_sample_weights=vector_weights_T)
         return self.classify(vector_BD, ids_T, weights_T, offsets_B)
 
@@ -49,6 +50,10 @@ class Bag(Model):
         groups = super().parameter_groups(lr, weight_decay)
         groups = [group | {"params": [p for p in group["params"] if p is not table]} for group in groups]
         return [*groups, *([{"params": [table], "weight_decay": weight_decay, "lr": LINEAR_RATE * lr}] if table.requires_grad else [])]
+
+    @property
+    def embedding(self) -> nn.Module:
+        return self.vectors
 
     def stages(self) -> list[nn.Module]:
         return [self.vectors, self.classify]
@@ -75,8 +80,9 @@ class Head(nn.Module):
         self.register_buffer("evidence", torch.ones(vocabulary, classes))
         self.table = nn.Parameter(torch.zeros(vocabulary, classes))
         self.linear = nn.Linear(width, classes)
+        self.dropout = nn.Dropout(LINEAR_DROPOUT)
 
     def forward(self, vector_BD: Tensor, ids_T: Tensor, weights_T: Tensor, offsets_B: Tensor) -> Tensor:
-        weights_T = dropout(weights_T, LINEAR_DROPOUT, self.training)
+        weights_T = self.dropout(weights_T)
         table_VC = self.table * self.evidence
         return self.linear(vector_BD) + embedding_bag(ids_T, table_VC, offsets_B, mode="sum", per_sample_weights=weights_T)

@@ -38,6 +38,10 @@ class Recurrent(TokenModel):
             x_BTD, _ = pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=batch["ids"].shape[1])
         return self.classify(mean_and_max(x_BTD, lengths_B))
 
+    @property
+    def embedding(self) -> nn.Module:
+        return self.pieces.table
+
     def stages(self) -> list[nn.Module]:
         return [self.pieces, *self.layers, self.classify]
 

@@ -29,6 +29,10 @@ class TextCNN(TokenModel):
         lengths_B = batch["ids_lengths"]
         return self.classify(self.convolutions(self.pieces(batch["ids"], lengths_B), lengths_B))
 
+    @property
+    def embedding(self) -> nn.Module:
+        return self.pieces.table
+
     def stages(self) -> list[nn.Module]:
         return [self.pieces, self.convolutions, self.classify]
 

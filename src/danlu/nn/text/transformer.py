@@ -59,6 +59,10 @@ class Transformer(TokenModel):
     def padding_free(self) -> bool:
         return self.packs
 
+    @property
+    def embedding(self) -> nn.Module:
+        return self.embeddings.pieces
+
     def stages(self) -> list[nn.Module]:
         return [self.embeddings, *self.layers, self.classify]
 
