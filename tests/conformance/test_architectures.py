@@ -111,3 +111,35 @@ def test_listing_names_every_architecture_and_size_with_its_true_count() -> None
     assert list(lines) == CASES
     for case in CASES[:3]:
         assert lines[case] == parameter_count(build(*case, classes=10))
+
+
+def carried(model: Model, batch: dict[str, torch.Tensor], first: int) -> dict[str, torch.Tensor]:
+    """The batch of the stages from `first` on: what the stages before gave for each row, put together anew, and the fields that are read."""
+    inner = answer_of_stages(model, batch, 0, first)
+    lengths_B = model.inner_lengths(batch, first)
+    if lengths_B is not None:  # whatever stands in the padding is not kept
+        outside_BT = torch.arange(inner.shape[1])[None, :] >= lengths_B[:, None]
+        inner = inner.masked_fill(outside_BT.view(*outside_BT.shape, *[1] * (inner.ndim - 2)), 0)
+    kept = {key: tensor for key, tensor in batch.items() if key in model.reads or key.removesuffix("_lengths") in model.reads}
+    return kept | {"inner": inner}
+
+
+def answer_of_stages(model: Model, batch: dict[str, torch.Tensor], first: int, last: int | None) -> torch.Tensor:
+    with torch.inference_mode():
+        return model.eval().run(batch, first, last)
+
+
+def test_the_first_stages_and_then_the_others_answer_as_all_together(made: Model) -> None:
+    """At every boundary: what a row's first stages gave, kept without padding, is all that the others need."""
+    if not made.cuts:
+        assert type(made).__name__ == "Bag"  # its head reads the n-grams themselves
+        return
+    batch = made.example_batch(ROWS)
+    whole_BC = answer(made, batch)
+    stages = len(made.stages())
+    for first in range(1, stages):
+        tail = carried(made, batch, first)
+        torch.testing.assert_close(answer_of_stages(made, tail, first, None), whole_BC, atol=1e-6, rtol=1e-5)
+        for middle in range(first + 1, stages):
+            onward = tail | {"inner": answer_of_stages(made, tail, first, middle)}
+            torch.testing.assert_close(answer_of_stages(made, onward, middle, None), whole_BC, atol=1e-6, rtol=1e-5)

@@ -98,6 +98,9 @@ class Train(Node):
         False, description="Compute each layer again in the backward pass instead of keeping it: less memory, more time, the same gradients"
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="Number format of the forward pass")
+    cache_limit: float | None = Field(
+        None, ge=0, description="Gigabytes that what frozen layers say of the rows may take in the cache folder; 0 computes it at every step"
+    )
     device: str = Field("auto", description="Where tensors live: auto, cpu, cuda", json_schema_extra={"pattern": _DEVICE})
     parallel: Literal["ddp", "fsdp"] = Field(
         "ddp", description="With several processes: each holds the whole model (ddp), or its share of it (fsdp), for models beyond one card"

@@ -6,11 +6,9 @@ import errno
 import gzip
 import hashlib
 import lzma
-import os
 import shutil
 import stat
 import struct
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -19,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from danlu.core.cache import cache_folder
 from danlu.core.errors import InputError, ResourceError
 
 MAX_BYTES = 32 << 30  # everything in an archive together
@@ -42,18 +41,6 @@ def is_archive(path: Path) -> bool:
 def is_foreign(name: str) -> bool:
     """Whether a file or folder name is an operating system's or hidden, never the user's data."""
     return name.startswith(".") or name in _FOREIGN
-
-
-def cache_folder() -> Path:
-    """`DANLU_CACHE`, else the user's cache folder."""
-    named = os.environ.get("DANLU_CACHE")
-    if named:
-        return Path(named).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
-    return Path(base).expanduser() / "danlu"
 
 
 def file_digest(path: Path) -> str:

@@ -20,9 +20,44 @@ class Model(nn.Module):
     packs: bool = True  # whether a text model may lay the rows of a batch end to end instead of padding them
     adapter: dict[str, Any] | None = None  # what adapting added and weights cannot hold, as a bundle records it
 
-    @abstractmethod
+    reads: ClassVar[tuple[str, ...]] = ()  # fields of an example that later stages read beside what the stage before them gave
+
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits [B, C]. In evaluation mode the answer for a row does not depend on the other rows of the batch."""
+        return self.run(batch)
+
+    def run(self, batch: dict[str, Tensor], first: int = 0, last: int | None = None) -> Tensor:
+        """Stages `first` to `last - 1`: a whole forward pass is that of its first stages and then, with their answer as `batch["inner"]`,
+        that of the others. Before the head stands only what the head reads.
+        """
+        stages = self.stages()
+        x = batch["inner"] if first else self.enter(batch)
+        for number, stage in list(enumerate(stages))[first:last]:
+            x = self.step(stage, x, batch)
+            if number == len(stages) - 2:
+                x = self.pool(x, batch)
+        return x
+
+    def enter(self, batch: dict[str, Tensor]) -> Any:
+        """What the first stage is given."""
+        return batch
+
+    def step(self, stage: nn.Module, x: Any, batch: dict[str, Tensor]) -> Tensor:
+        """One stage of `stages()` applied to what the one before it gave."""
+        return stage(x)
+
+    def pool(self, x: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """What the head reads of the last stage before it."""
+        return x
+
+    def inner_lengths(self, batch: dict[str, Tensor], first: int) -> Tensor | None:
+        """How much of axis 1 of the input of stage `first` belongs to each row, int64 [B]; None where all of it does."""
+        return None
+
+    @property
+    def cuts(self) -> bool:
+        """Whether `run` can begin and end between stages; an architecture with a forward pass of its own is run whole."""
+        return type(self).forward is Model.forward
 
     @abstractmethod
     def stages(self) -> list[nn.Module]:

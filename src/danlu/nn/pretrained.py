@@ -6,6 +6,7 @@ Shapes: B rows, T pieces, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from danlu.core.errors import RefusedError
 from danlu.nn.added import Vectors
+from danlu.nn.cutting import Layers, reads_first
 from danlu.nn.dropout import replace_dropout
 from danlu.nn.folder import Folder, open_folder
 from danlu.nn.model import Model
@@ -30,6 +32,7 @@ class Pretrained(Model):
 
     sizes: ClassVar[tuple[str, ...]] = ("base",)
     prefix: ClassVar[str] = "net."
+    reads: ClassVar[tuple[str, ...]] = ("ids",)
 
     def __init__(self, classes: int, size: str, config: dict[str, Any]) -> None:
         super().__init__()
@@ -43,7 +46,8 @@ class Pretrained(Model):
             made = AutoConfig.for_model(kind, **settings)
             self.net = AutoModelForSequenceClassification.from_config(made).float()
             replace_dropout(self.net)
-            self._packing = PackedLayers(self.net, _layers(self.net)[1]) if can_pack(made) else None
+            self._layers = Layers(self.net, *_layers(self.net))
+            self._packing = PackedLayers(self.net, self._layers.layers) if can_pack(made) else None
             _stages(self.net)
         except Exception as error:  # whatever transformers makes of settings that make no sense
             if isinstance(error, MemoryError) or "memory" in str(error):
@@ -55,20 +59,53 @@ class Pretrained(Model):
         self.width = int(getattr(made, "hidden_size", 0))
         self._ahead, self._prefixed = 0, False
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        ids_BT, lengths_B = batch["ids"], batch["ids_lengths"]
+    def run(self, batch: dict[str, Tensor], first: int = 0, last: int | None = None) -> Tensor:
+        head = len(self._layers.layers) + 1
+        given = batch["inner"] if first else None
+        width = batch["ids"].shape[1] if given is None else given.shape[1]
+        ids_BT, lengths_B = batch["ids"][:, :width], batch["ids_lengths"].clamp(max=width)
         if self._ahead:  # any piece but padding: the prompt takes its place
             other = (self.net.config.pad_token_id + 1) % self.net.config.vocab_size
             ids_BT, lengths_B = torch.nn.functional.pad(ids_BT, (self._ahead, 0), value=other), lengths_B + self._ahead
         packs = self.packs and ids_BT.device.type == "cpu"
         if self._packing is not None:
-            self._packing.use(Rows(lengths_B, ids_BT.shape[1], packs) if packs or self._prefixed else None)
-        return self._answer(ids_BT, lengths_B)
+            wanted = (packs or self._prefixed) and first < head
+            self._packing.use(Rows(lengths_B, ids_BT.shape[1], packs) if wanted else None)
+        end = None if last is None or last > head else last - 1
+        if not first and end is None:
+            return self._answer(ids_BT, lengths_B)
+        with self._layers.cut(max(0, first - 1), end, given, self._packing) as behind:
+            logits_BC = self._answer(ids_BT, lengths_B)
+        if end is None:
+            return logits_BC
+        return behind.seen[:, :1] if last == head and self._reads_first else behind.seen
 
     def _answer(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
         real_BT = real(lengths_B, ids_BT.shape[1])
         ids_BT = ids_BT.masked_fill(~real_BT, self.net.config.pad_token_id)
         return self.net(input_ids=ids_BT, attention_mask=real_BT.long()).logits
+
+    @property
+    def cuts(self) -> bool:
+        return not self._ahead
+
+    @cached_property
+    def _reads_first(self) -> bool:
+        """Whether the head looks at the first piece of a row alone, as BERT's does."""
+        head, where, training = len(self._layers.layers) + 1, next(self.parameters()).device, self.training
+
+        def answer(x_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+            ids_BT = torch.ones(x_BTD.shape[:2], dtype=torch.int64, device=where)
+            return self.run({"ids": ids_BT, "ids_lengths": lengths_B, "inner": x_BTD}, head)
+
+        self.eval()
+        try:
+            return reads_first(answer, self.width, where)
+        finally:
+            self.train(training)
+
+    def inner_lengths(self, batch: dict[str, Tensor], first: int) -> Tensor | None:
+        return None if first > len(self._layers.layers) and self._reads_first else batch["ids_lengths"]
 
     def settle(self) -> list[dict[str, Any]]:
         """Tries packed rows against padded ones, and stays with padding where the answers differ."""

@@ -121,11 +121,13 @@ class AudioClassification(Classification):
 
         return architecture("audio", self.model.architecture)(len(self.labels), self.model.size, **self.facts())
 
+    def augmentation(self) -> list[str]:
+        return list(STEPS if self.steps is None else self.steps)
+
     def augment(self, batch: Batch, seed: int, epoch: int) -> Batch:
         from danlu.nn.augment_audio import augment
 
-        steps = STEPS if self.steps is None else tuple(self.steps)
-        return batch | augment(batch["audio"], batch["row"].cpu().numpy(), seed, epoch, self.rate, steps)
+        return batch | augment(batch["audio"], batch["row"].cpu().numpy(), seed, epoch, self.rate, tuple(self.augmentation()))
 
     def defaults(self, rows: int) -> dict[str, Any]:
         """After `fit`: 1,500 or 2,100 steps on one-second sounds, fewer on longer ones. Validation sides are small, so log-loss chooses."""

@@ -86,6 +86,10 @@ class Task(ABC):
     def build(self) -> Any:
         """A model whose `forward(batch of tensors)` gives outputs; weights are random or pretrained as the recipe says."""
 
+    def augmentation(self) -> list[str]:
+        """The steps of `augment`, none where it changes nothing."""
+        return []
+
     def augment(self, batch: Batch, seed: int, epoch: int) -> Batch:
         """A changed copy of a batch of tensors, while training only; each row's change is a function of (seed, epoch, batch["row"])."""
         return batch

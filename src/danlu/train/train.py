@@ -30,6 +30,7 @@ from danlu.train.listeners import Listener, MLflow, Recorder, TensorBoard, Wandb
 from danlu.train.loop import Job, loop
 from danlu.train.machine import machine
 from danlu.train.optim import make_optimizer
+from danlu.train.prefix import boundary, default_limit, start_from_prefix
 from danlu.train.prepare import Prepared, prepare
 from danlu.train.run import Run, create, locked, withdraw
 from danlu.train.shard import can_shard, shard, step_by_tensor, whole
@@ -91,16 +92,17 @@ def _carry_out(run: Run, recipe: Recipe, world: World, listen: Sequence[Callable
     listen = listen if world.leads else ()
     for hear in listen:
         hear(Checked(0, 0.0, tuple(prepared.contract.lines(language()))))
-    job, notes = _job(run, prepared, world)
-    warnings = [*_said(notes), *_take_up(run, job)]
-    finished = _drive(run, job, listen, warnings)
+    full, notes = _job(run, prepared, world)
+    job, more = start_from_prefix(full)
+    warnings = [*_said(notes + more), *_take_up(run, job)]
+    finished = _drive(run, job, full, listen, warnings)
     if job.best is not None:
         job.model.load_state_dict(job.best)
     if world.sharded:
         _put_together(job, prepared)
     world.leave()
     if world.leads:
-        finish(run, prepared, job, finished, lang)
+        finish(run, prepared, full, finished, lang)
     return run
 
 
@@ -124,6 +126,8 @@ def _job(run: Run, prepared: Prepared, world: World) -> tuple[Job, list[dict[str
         world.sharded = True
     else:
         model.to(where)
+    if recipe.train.cache_limit is None and not world.sharded and boundary(model):
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"cache_limit": world.told(default_limit())})})
     if world.leads:
         run.write_recipe(recipe)
         write_json(run.path / "machine.json", machine(where, threads) | {"processes": world.size})
@@ -174,10 +178,10 @@ def _take_up(run: Run, job: Job) -> list[Warned]:
     return [Warned(job.state.step, job.state.seconds, "train.damaged-checkpoint", {"path": str(bad)}) for bad in damaged]
 
 
-def _drive(run: Run, job: Job, listen: Sequence[Callable[[Event], None]], warnings: list[Warned]) -> Finished:
+def _drive(run: Run, job: Job, full: Job, listen: Sequence[Callable[[Event], None]], warnings: list[Warned]) -> Finished:
     """Runs the loop with everyone listening; the final event. Training that had already ended only says so."""
     recorder = Recorder(run.path / "events.jsonl", job.state.events) if job.world.leads else None
-    listeners: list[Callable[[Event], None]] = [recorder, *_listeners(run, job), *listen] if recorder else []
+    listeners: list[Callable[[Event], None]] = [recorder, *_listeners(run, job, full), *listen] if recorder else []
 
     def save() -> Path:
         tensors = checkpoint.collect(job.model, job.optimizer, job.best, job.average) if recorder or job.world.sharded else None
@@ -201,12 +205,12 @@ def _drive(run: Run, job: Job, listen: Sequence[Callable[[Event], None]], warnin
     return finished
 
 
-def _listeners(run: Run, job: Job) -> list[Listener]:
-    """Those that the recipe names."""
+def _listeners(run: Run, job: Job, full: Job) -> list[Listener]:
+    """Those that the recipe names; the graph is that of the full model."""
     made: list[Listener] = []
     for name in job.recipe.train.listeners:
         if name == "tensorboard":
-            drawing = None if job.world.sharded else lambda writer: draw(writer, job)
+            drawing = None if job.world.sharded else lambda writer: draw(writer, full)
             made.append(TensorBoard(run.path / "tensorboard", job.state.step, drawing))
         else:
             made.append({"wandb": Wandb, "mlflow": MLflow}[name](run.path, job.recipe))

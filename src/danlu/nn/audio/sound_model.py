@@ -26,12 +26,6 @@ class SoundModel(Model):
         """Add the head."""
         self.head_layer = nn.Linear(width, classes)
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        x = self.front(batch)
-        for stage in self.body:
-            x = stage(x)
-        return self.head_layer(x)
-
     def stages(self) -> list[nn.Module]:
         return [self.front, *self.body, self.head_layer]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from danlu.nn.dropout import Dropout
 from danlu.nn.image.model import ImageModel
@@ -20,9 +20,6 @@ class MLP(ImageModel):
         self.first = nn.Sequential(nn.Flatten(), nn.Linear(pixels, wide), nn.LayerNorm(wide), nn.ReLU(), Dropout(0.2))
         self.second = nn.Sequential(nn.Linear(wide, narrow), nn.LayerNorm(narrow), nn.ReLU(), Dropout(0.2))
         self.classify = nn.Linear(narrow, classes)
-
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        return self.classify(self.second(self.first(self.normalised(batch))))
 
     def stages(self) -> list[nn.Module]:
         return [self.first, self.second, self.classify]

@@ -37,6 +37,9 @@ class ImageModel(Model):
         x_BCHW = (batch["image"].to(torch.float32) - self.mean) / self.std
         return x_BCHW.contiguous(memory_format=torch.channels_last)
 
+    def enter(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.normalised(batch)
+
     @classmethod
     def example_facts(cls) -> dict[str, Any]:
         return {"channels": 3, "height": 32, "width": 32, "mean": [0.5, 0.45, 0.4], "std": [0.25, 0.25, 0.3]}

@@ -60,9 +60,8 @@ class ResNet(ImageModel):
         self.classify = nn.Linear(before, classes)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        x_BCHW = self.body(self.stem(self.normalised(batch)))
-        return self.classify(x_BCHW.mean(dim=(2, 3)))
+    def pool(self, x: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        return x.mean(dim=(2, 3))
 
     def stages(self) -> list[nn.Module]:
         return [self.stem, *self.body, self.classify]

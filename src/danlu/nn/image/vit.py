@@ -74,11 +74,8 @@ class ViT(ImageModel):
         self.norm = nn.LayerNorm(width)
         self.classify = nn.Linear(width, classes)
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        x_BTD = self.patches(self.normalised(batch))
-        for block in self.blocks:
-            x_BTD = block(x_BTD)
-        return self.classify(self.norm(x_BTD).mean(dim=1))
+    def pool(self, x: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        return x.mean(dim=1)
 
     def stages(self) -> list[nn.Module]:
         return [self.patches, *self.blocks, self.norm, self.classify]

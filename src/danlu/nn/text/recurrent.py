@@ -5,15 +5,16 @@ Shapes: B rows, T pieces, D width of a piece, H hidden width of one direction, C
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from danlu.nn.dropout import Dropout
+from danlu.nn.dropout import Dropout, dropout
 from danlu.nn.text.token_model import Pieces, TokenModel, mean_and_max
 
 SHAPES = {"small": (128, 128, 1), "base": (256, 256, 2)}  # width of a piece's vector, hidden width, layers
+BETWEEN = 0.3  # dropout between layers
 
 
 class Recurrent(TokenModel):
@@ -27,16 +28,21 @@ class Recurrent(TokenModel):
         self.pieces = Pieces(vocabulary, width, 0.3)
         cells = [type(self).cell(width if i == 0 else 2 * hidden, hidden, batch_first=True, bidirectional=True) for i in range(layers)]
         self.layers = nn.ModuleList(cells)
-        self.between = Dropout(0.3)
         self.classify = nn.Sequential(Dropout(0.5), nn.Linear(4 * hidden, classes))
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+    def step(self, stage: nn.Module, x: Any, batch: dict[str, Tensor]) -> Tensor:
         lengths_B = batch["ids_lengths"]
-        x_BTD = self.pieces(batch["ids"], lengths_B)
-        for i, layer in enumerate(self.layers):
-            packed = pack_padded_sequence(self.between(x_BTD) if i else x_BTD, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
-            x_BTD, _ = pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=batch["ids"].shape[1])
-        return self.classify(mean_and_max(x_BTD, lengths_B))
+        if stage is self.pieces:
+            return stage(batch["ids"], lengths_B)
+        if stage is self.classify:
+            return stage(x)
+        if stage is not self.layers[0]:
+            x = dropout(x, BETWEEN, stage.training)
+        packed = pack_padded_sequence(x, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(stage(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+    def pool(self, x: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        return mean_and_max(x, batch["ids_lengths"])
 
     @property
     def embedding(self) -> nn.Module:

@@ -5,6 +5,8 @@ Shapes: B rows, T pieces, D width, F filters, C classes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -25,9 +27,10 @@ class TextCNN(TokenModel):
         self.convolutions = Convolutions(width, filters)
         self.classify = nn.Sequential(Dropout(0.5), nn.Linear(filters * len(KERNELS), classes))
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        lengths_B = batch["ids_lengths"]
-        return self.classify(self.convolutions(self.pieces(batch["ids"], lengths_B), lengths_B))
+    def step(self, stage: nn.Module, x: Any, batch: dict[str, Tensor]) -> Tensor:
+        if stage is self.classify:
+            return stage(x)
+        return stage(batch["ids"] if stage is self.pieces else x, batch["ids_lengths"])
 
     @property
     def embedding(self) -> nn.Module:

@@ -5,7 +5,7 @@ Shapes: B rows, T pieces padded to the longest row, D width, C classes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,11 @@ from danlu.nn.model import Model
 
 class TokenModel(Model):
     """`batch` holds `ids` int64 [B, T], padded with 0 on the right, and `ids_lengths` int64 [B], at least 1."""
+
+    reads: ClassVar[tuple[str, ...]] = ("ids",)
+
+    def inner_lengths(self, batch: dict[str, Tensor], first: int) -> Tensor | None:
+        return batch["ids_lengths"] if first < len(self.stages()) - 1 else None
 
     @classmethod
     def example_facts(cls) -> dict[str, Any]:

@@ -30,15 +30,28 @@ class Transformer(TokenModel):
         self.layers = nn.ModuleList(Layer(self.width, heads) for _ in range(layers))
         self.classify = nn.Sequential(nn.LayerNorm(2 * self.width), Dropout(0.3), nn.Linear(2 * self.width, classes))
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+    def run(self, batch: dict[str, Tensor], first: int = 0, last: int | None = None) -> Tensor:
+        """Between stages rows are padded; from layer to layer they stay packed."""
+        stages = self.stages()
+        head = len(stages) - 1
+        last = len(stages) if last is None else last
+        if first == head:
+            return self.classify(batch["inner"])
         lengths_B, width, ahead = batch["ids_lengths"], batch["ids"].shape[1], self.embeddings.ahead
         rows = Rows(lengths_B + ahead, width + ahead, self.packs and lengths_B.device.type == "cpu")
-        x_ND = self.embeddings(rows.pack(pad(batch["ids"], (ahead, 0))), rows.place_N)
-        for layer in self.layers:
+        x_ND = rows.pack(batch["inner"]) if first else self.embeddings(rows.pack(pad(batch["ids"], (ahead, 0))), rows.place_N)
+        for layer in stages[max(1, first) : min(head, last)]:
             x_ND = layer(x_ND, rows)
+        if last < head:
+            return rows.unpack(x_ND)
         x_BTD = rows.unpack(x_ND)[:, ahead:]
         mean_BD = (x_BTD * real(lengths_B, width)[:, :, None]).sum(dim=1) / lengths_B[:, None]
-        return self.classify(torch.cat([x_BTD[:, 0], mean_BD], dim=1))
+        read_BE = torch.cat([x_BTD[:, 0], mean_BD], dim=1)
+        return read_BE if last == head else self.classify(read_BE)
+
+    @property
+    def cuts(self) -> bool:
+        return not self.embeddings.ahead
 
     def add_prompt(self, count: int) -> None:
         """The vectors stand before the first place and begin as those of pieces drawn from the vocabulary; only the text answers."""
