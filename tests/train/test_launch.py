@@ -107,6 +107,14 @@ def test_no_orphans(tmp_path: Path) -> None:
         time.sleep(0.02)
 
 
+def test_one_process_alone_needs_nothing_of_this() -> None:
+    code = "import sys, torch; before = set(sys.modules); import danlu.train.train; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "danlu.train.world" in done.stdout
+    assert "danlu.train.ranks" not in done.stdout
+    assert "torch.distributed" not in done.stdout
+
+
 def test_no_handle_is_left() -> None:
     before = os.listdir("/proc/self/fd")
     run("pass")

@@ -76,9 +76,9 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("DANLU_LANG", "en")
     save = {"every": 1, "unit": "steps"}
     plain = {"optimizer": {"name": "sgd", "lr": 0.05}, "precision": "fp32"}  # Adam would make steps of float error where a gradient is 0
-    average = {"method": "ema", "start": 0.3}
-    text, image = recipe(TEXT, tmp_path, save=save, average=average), recipe(IMAGE, tmp_path, {"architecture": "vit"}, epochs=1, **plain)
-    divided = recipe(TEXT, tmp_path, save=save, average=average, parallel="fsdp")
+    much = {"save": save, "average": {"method": "ema", "start": 0.3}, "adversarial": {"epsilon": 0.1}}
+    text, image = recipe(TEXT, tmp_path, **much), recipe(IMAGE, tmp_path, {"architecture": "vit"}, epochs=1, **plain)
+    divided = recipe(TEXT, tmp_path, **much, parallel="fsdp")
     whole, pictures = alone(text, tmp_path / "whole"), alone(image, tmp_path / "pictures")
     halves = [crashed(text, tmp_path / "half", 5), crashed(divided, tmp_path / "half-divided", 5)]
     out = {name: tmp_path / name for name in ("ddp", "fsdp", "image", "image-fsdp", "stopped")}
@@ -86,7 +86,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, monkeypatch: pytest.M
         {"recipe": text, "out": out["ddp"]},
         {"recipe": divided, "out": out["fsdp"]},
         {"recipe": image, "out": out["image"]},
-        {"recipe": image | {"train": image["train"] | {"parallel": "fsdp"}}, "out": out["image-fsdp"]},
+        {"recipe": image | {"train": image["train"] | {"parallel": "fsdp", "checkpoint_activations": True}}, "out": out["image-fsdp"]},
         {"out": halves[0]},
         {"out": halves[1]},
         {"recipe": divided, "out": out["stopped"], "stop": [4, 1]},
