@@ -213,6 +213,21 @@ def test_too_small_a_limit_and_augmented_rows_are_said(base: Callable[[str], dic
     assert not own_cache.exists()
 
 
+def test_texts_moved_for_the_worse_enter_at_the_front(base: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
+    recipe = base("transformer")
+    recipe["train"] |= {"adversarial": {"epsilon": 0.5}, "epochs": 1}
+    assert said(danlu.train(recipe, out=tmp_path / "run", progress=False)) == {"train.prefix-adversarial"}
+
+
+def test_averages_and_activations_computed_again_begin_behind_the_prefix_too(base: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
+    recipe = base("vit")
+    recipe["train"] |= {"average": {"method": "ema", "decay": 0.9}, "checkpoint_activations": True}
+    once = danlu.train(recipe, out=tmp_path / "once", progress=False)
+    assert "train.prefix-kept" in said(once)
+    recipe["train"] |= {"cache_limit": 0.0, "checkpoint_activations": False}
+    same(once, danlu.train(recipe, out=tmp_path / "always", progress=False))
+
+
 def test_the_room_is_bounded_and_the_oldest_go(own_cache: Path) -> None:
     for number in range(4):
         with cache.caching("room", f"key{number}", 2500) as folder:

@@ -106,6 +106,8 @@ def start_from_prefix(whole: Job) -> tuple[Job, list[dict[str, Any]]]:
         return whole, []
     if changes_rows(whole.task):
         return whole, [{"key": "train.prefix-augmented"}]
+    if whole.recipe.train.adversarial.epsilon:  # its texts are moved before the first stage
+        return whole, [{"key": "train.prefix-adversarial"}]
     tail = Tail(whole.model, first)
     probed = _probe(whole, first)
     if probed is None:
