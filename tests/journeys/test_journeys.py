@@ -48,7 +48,9 @@ def test_file_to_answer(task: str, tmp_path: Path) -> None:
     assert contract
     done = danlu("train", "recipe.yaml", "train.threads=1", "--out", "run", "--json", cwd=tmp_path)
     summary = json.loads(done.stdout)
-    assert set(summary) == {"run", "bundle", "seconds", "metrics", "baselines"}
+    costs = {"timing", "peak_memory_bytes", "device", "precision", "useful_flops_share"}
+    assert set(summary) == {"run", "bundle", "seconds", "metrics", "baselines"} | costs
+    assert set(summary["timing"]) == {"setup_s", "fit_s", "evaluate_s"}
     for measures in (summary["metrics"]["test"], summary["metrics"]["validation"], *summary["baselines"].values()):
         for name in ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "f1_micro", "f1_weighted", "roc_auc", "pr_auc", "log_loss", "ece"):
             assert set(measures[name]) == {"value", "low", "high", "n"}, name

@@ -15,12 +15,15 @@ from danlu.train import step
 from danlu.train.checkpoint import State
 from danlu.train.loop import Job
 from danlu.train.optim import make_optimizer
-from danlu.train.prepare import prepare
+from danlu.train.prepare import Prepared, prepare
 from danlu.train.start import starting_model
 
 
 def job_of(task: str, folder: Any, **train: Any) -> Job:
-    prepared = prepare(recipe_of(tiny.recipe(task, tiny.write(task, folder), **train)))
+    return job_of_prepared(prepare(recipe_of(tiny.recipe(task, tiny.write(task, folder), **train))))
+
+
+def job_of_prepared(prepared: Prepared) -> Job:
     recipe = prepared.recipe
     model, _ = starting_model(prepared, recipe)
     optimizer = make_optimizer(model, recipe.train.optimizer)

@@ -19,7 +19,7 @@ def tell(run: Run) -> None:
     rows = report["metrics"][side]["accuracy"]["n"]
     line(say(f"cli.score-{side}" if rows else "cli.score-none", n=rows))
     table(report["metrics"][side], report["baselines"])
-    line(say("cli.seconds", seconds=f"{report['seconds']:.0f}"))
+    line(say("cli.seconds", seconds=f"{report['seconds']:.0f}", memory=f"{report['peak_memory_bytes'] / 2**30:.2f}"))
     line("")
     line(say("cli.where", run=run.path, report=run.path / "report.html", bundle=run.bundle))
 

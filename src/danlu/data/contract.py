@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from danlu.core.errors import InputError
+from danlu.core.stopwatch import Stopwatch
 from danlu.core.types import SIDES, Example
 from danlu.core.words import say
 from danlu.data.contract_lines import lines
@@ -102,15 +103,21 @@ def usable(dataset: Dataset) -> None:
         raise InputError("contract.one-input", where, n=len(rows))
 
 
-def account(dataset: Dataset, task: Any) -> tuple[Contract, dict[str, Encoded]]:
-    """The contract and the encoded rows of every side that has any. `task` is fitted. InputError where no training row is left."""
+def account(dataset: Dataset, task: Any, watch: Stopwatch | None = None) -> tuple[Contract, dict[str, Encoded]]:
+    """The contract and the encoded rows of every side that has any. `task` is fitted. InputError where no training row is left.
+
+    The time that encoding takes is `watch`'s "encode" (where there is one), what comes after it "setup".
+    """
+    watch = watch or Stopwatch()
     known = set(getattr(task, "labels", ()))
     sides: dict[str, Side] = {}
     encoded: dict[str, Encoded] = {}
+    watch.turn("encode")
     for side in SIDES:
         kept, sides[side] = _side(dataset, task, side, known)
         if len(kept.rows):
             encoded[side] = kept
+    watch.turn("setup")
     if not encoded:
         raise _nothing_kept(dataset, sides)
     if "train" not in encoded and (dataset.sides == "train").any():

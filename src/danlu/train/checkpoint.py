@@ -39,6 +39,8 @@ class State:
     averaged: int = 0  # weights that the average has taken in
     waited: int = 0  # evaluations since the best one
     seconds: float = 0.0
+    spent: dict[str, float] = field(default_factory=dict)  # seconds by what they were spent on
+    peak_memory: int = 0  # bytes
     loss_sum: float = 0.0  # since the last Stepped event
     loss_count: float = 0.0
     done: str = ""  # why training ended, once it has

@@ -18,6 +18,7 @@ from danlu.evaluate.judge import judge
 from danlu.nn.model import parameter_count
 from danlu.tasks.task import Task
 from danlu.train.loop import Job
+from danlu.train.measures import measures
 from danlu.train.prepare import Prepared
 from danlu.train.run import Run
 
@@ -25,8 +26,12 @@ _VERIFIED = 64  # rows on which the bundle must answer as the model in memory di
 _BOUND = 1e-4  # of a probability
 
 
-def finish(run: Run, prepared: Prepared, job: Job, finished: Finished, lang: str | None) -> None:
-    """Judges the chosen weights, writes the bundle, proves that it answers as they do, and writes the report, last of all."""
+def finish(run: Run, prepared: Prepared, job: Job, trained: Job, finished: Finished, lang: str | None) -> None:
+    """Judges the chosen weights, writes the bundle, proves that it answers as they do, and writes the report, last of all.
+
+    `job` has the whole model, `trained` is what the loop turned.
+    """
+    job.watch.turn("evaluate")
     task, model = prepared.task, job.model
     judged = {
         name: outputs(task, model, side.examples, job.device) for name, side in prepared.sides.items() if name != "train" and len(side.rows)
@@ -48,6 +53,7 @@ def finish(run: Run, prepared: Prepared, job: Job, finished: Finished, lang: str
             "model": {"architecture": _title(job), "parameters": parameter_count(model)},
         },
     )
+    job.watch.turn("save")
     about = {
         "danlu": danlu.__version__,
         "task_name": job.recipe.task_name,
@@ -61,7 +67,7 @@ def finish(run: Run, prepared: Prepared, job: Job, finished: Finished, lang: str
     }
     store.save(run.bundle, task, model, about, card(report, model.adapter))
     _verify(run, task, judged, prepared)
-    report_page.write(run.path, report, lang)
+    report_page.write(run.path, report | measures(trained), lang)
 
 
 def _verify(run: Run, task: Task, judged: dict[str, np.ndarray], prepared: Prepared) -> None:

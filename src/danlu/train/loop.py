@@ -20,6 +20,7 @@ from danlu.bundle.predictor import outputs
 from danlu.core.errors import InputError, Stopped
 from danlu.core.events import Evaluated, Event, Finished, Saved, Started, Stepped
 from danlu.core.recipe import Metric, Recipe
+from danlu.core.stopwatch import Stopwatch
 from danlu.data.batches import Size, count, plan
 from danlu.data.contract import Encoded
 from danlu.evaluate.metrics import point
@@ -28,6 +29,7 @@ from danlu.nn.model import Model, parameter_count
 from danlu.tasks.task import Task
 from danlu.train import average
 from danlu.train.checkpoint import State
+from danlu.train.machine import peak_memory
 from danlu.train.step import Taken, take
 from danlu.train.world import World
 
@@ -48,6 +50,7 @@ class Job:
     precision: str
     state: State
     world: World = field(default_factory=World)
+    watch: Stopwatch = field(default_factory=Stopwatch)
     best: dict[str, Tensor] | None = None
     average: dict[str, Tensor] | None = None  # of the weights that change, where the recipe wants one and it has begun
     save: Callable[[], Path] = Path
@@ -73,6 +76,7 @@ def loop(job: Job) -> Iterator[Event]:
         str(job.device),
     )
     while not state.done:
+        job.watch.turn("steps")
         batches = plan(lengths, size, job.recipe.seed, state.epoch)
         every = max(1, len(batches) // _REPORTS)
         adapt.begin_epoch(job.model, job.recipe.model.adapt, state.epoch)
@@ -87,10 +91,12 @@ def loop(job: Job) -> Iterator[Event]:
             if state.batch < len(batches):
                 yield from _pause(job, clock)
         state.epoch, state.batch = state.epoch + 1, 0
+        job.watch.turn("evaluate")
         with average.judged(job, batches):
             event = _judge(job, clock)
         if event:
             yield event
+        job.watch.turn("save" if state.done else "steps")
         yield from _pause(job, clock)
     yield Finished(state.step, clock(), state.done, state.best_step, state.best_metrics)
 
@@ -151,7 +157,8 @@ def _pause(job: Job, clock: _Clock) -> Iterator[Event]:
     signal, due = job.world.most(job.asked_to_stop(), due)
     if not (signal or due or job.state.done):
         return
-    job.state.seconds = clock()
+    job.state.seconds, job.state.spent = clock(), job.watch.spent()
+    job.state.peak_memory = max(job.state.peak_memory, peak_memory())
     path = job.save()
     clock.saved(job.state)
     yield Saved(job.state.step, clock(), path.name)

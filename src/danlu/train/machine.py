@@ -26,6 +26,18 @@ def machine(device: torch.device, threads: int) -> dict[str, Any]:
     }
 
 
+def peak_memory() -> int:
+    """Bytes of the most memory that this process has held at once (resident set)."""
+    try:
+        with open("/proc/self/status", encoding="utf8") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        import resource
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if platform.system() == "Darwin" else most * 1024
+
+
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf8") as file:

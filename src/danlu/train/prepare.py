@@ -11,6 +11,7 @@ from danlu.bundle import folder as bundle_folder
 from danlu.core.errors import InputError, RefusedError
 from danlu.core.recipe import Model, Recipe
 from danlu.core.recipe_file import explain, nearest
+from danlu.core.stopwatch import Stopwatch
 from danlu.data.contract import Contract, Encoded, account, usable
 from danlu.data.dataset import Dataset, open_dataset
 from danlu.nn.table import ARCHITECTURES
@@ -45,10 +46,12 @@ class Prepared:
     task: Task
     contract: Contract
     sides: dict[str, Encoded]
+    watch: Stopwatch
 
 
 def prepare(recipe: Recipe) -> Prepared:
     """Opens, splits, fits and encodes. InputError for data that cannot be read or that nothing can be learned from."""
+    watch = Stopwatch()
     cls = task_class(recipe.task_name)
     task = draft_task(recipe, cls)
     spec = task.model
@@ -57,7 +60,7 @@ def prepare(recipe: Recipe) -> Prepared:
     if spec.pretrained and bundle_folder.is_bundle(spec.pretrained):
         adopt(task, spec.pretrained)
     task.fit(dataset.rows(dataset.indices("train")))
-    contract, sides = account(dataset, task)
+    contract, sides = account(dataset, task, watch)
     decided = {**_FALLBACK, "train.early_stopping.metric": task.metric, **task.defaults(len(sides["train"].rows))}
     if not spec.pretrained:
         decided["model.architecture"] = spec.architecture
@@ -68,7 +71,7 @@ def prepare(recipe: Recipe) -> Prepared:
     resolved = fill(recipe, for_optimizer(recipe.train.optimizer.name, decided))
     if resolved.train.schedule.name == "plateau" and not ("validation" in sides and len(sides["validation"].rows)):
         raise InputError("train.plateau-needs-validation", "train.schedule")
-    return Prepared(resolved, dataset, task, contract, sides)
+    return Prepared(resolved, dataset, task, contract, sides, watch)
 
 
 def for_optimizer(name: str | None, decided: dict[str, Any]) -> dict[str, Any]:

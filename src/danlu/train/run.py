@@ -50,7 +50,7 @@ class Run:
         if not self.finished:
             self.recipe  # noqa: B018  (a folder that is no run says so)
             raise InputError("bundle.unfinished", self.path, path=self.path)
-        return self.read("report.json", "task", "labels", "metrics", "baselines", "seconds")
+        return self.read("report.json", "task", "labels", "metrics", "baselines", "seconds", "peak_memory_bytes")
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -83,12 +83,14 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """What `danlu train --json` prints."""
         report = self.report
+        costs = ("timing", "peak_memory_bytes", "peak_device_bytes", "device", "precision", "useful_flops_share")
         return {
             "run": str(self.path),
             "bundle": str(self.bundle),
             "seconds": report["seconds"],
             "metrics": report["metrics"],
             "baselines": report["baselines"],
+            **{name: report[name] for name in costs if name in report},
         }
 
     def write_recipe(self, recipe: Recipe) -> None:

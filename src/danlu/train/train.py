@@ -93,7 +93,9 @@ def _carry_out(run: Run, recipe: Recipe, world: World, listen: Sequence[Callable
     for hear in listen:
         hear(Checked(0, 0.0, tuple(prepared.contract.lines(language()))))
     full, notes = _job(run, prepared, world)
+    prepared.watch.turn("encode")
     job, more = start_from_prefix(full)
+    prepared.watch.turn("setup")
     warnings = [*_said(notes + more), *_take_up(run, job)]
     finished = _drive(run, job, full, listen, warnings)
     if job.best is not None:
@@ -102,7 +104,7 @@ def _carry_out(run: Run, recipe: Recipe, world: World, listen: Sequence[Callable
         _put_together(job, prepared)
     world.leave()
     if world.leads:
-        finish(run, prepared, full, finished, lang)
+        finish(run, prepared, full, job, finished, lang)
     return run
 
 
@@ -134,7 +136,7 @@ def _job(run: Run, prepared: Prepared, world: World) -> tuple[Job, list[dict[str
     optimizer = make_optimizer(model, recipe.train.optimizer)
     if world.sharded:
         step_by_tensor(optimizer)
-    return Job(recipe, prepared.task, model, optimizer, prepared.sides, where, precision, State(), world), notes
+    return Job(recipe, prepared.task, model, optimizer, prepared.sides, where, precision, State(), world, prepared.watch), notes
 
 
 def _threads(run: Run, recipe: Recipe, world: World) -> int | None:
@@ -175,6 +177,7 @@ def _take_up(run: Run, job: Job) -> list[Warned]:
         job.state = State(**world.told(asdict(state)))
         tensors = checkpoint.restore(Path(path), checkpoint.Tensors(*map(world.same, tensors)), job.model, job.optimizer)
         job.best, job.average = tensors.best, tensors.average
+        job.watch.add(job.state.spent)
     return [Warned(job.state.step, job.state.seconds, "train.damaged-checkpoint", {"path": str(bad)}) for bad in damaged]
 
 

@@ -96,9 +96,16 @@ def _facts(report: Mapping[str, Any], word: Words, numbers: Numbers) -> list[dic
         facts.append({"name": word("fact-model"), "value": str(model.get("architecture", "")), "note": note})
     if report["seconds"] is not None:
         facts.append({"name": word("fact-training"), "value": numbers.time(report["seconds"]), "note": _processor(report)})
+    if report.get("peak_memory_bytes"):
+        facts.append({"name": word("fact-memory"), "value": f"{report['peak_memory_bytes'] / 2**30:.2f} GiB", "note": _useful(report, word)})
     if report["looks"]:
         facts.append({"name": word("fact-looks"), "value": str(report["looks"]), "note": word("fact-looks-note")})
     return facts
+
+
+def _useful(report: Mapping[str, Any], word: Words) -> str:
+    share = report["useful_flops_share"]
+    return "" if share is None else word("fact-useful", percent=f"{share:.0%}", precision=report["precision"])
 
 
 def _processor(report: Mapping[str, Any]) -> str:
