@@ -1,7 +1,7 @@
 """Killed ranks: one process of a job of two is killed at a random instant, again and again, and the job is resumed each time.
 
-Every job must end within 30 seconds of the kill, with exit code 3 and no process left, and in the end hold the weights and the scores of
-a job that was never killed, by hash.
+Every job must end within 30 seconds of the kill, with exit code 3 (0 where the training was over and the first process judged) and no
+process left, and in the end hold the weights and the scores of a job that was never killed, by hash.
 
     python benchmarks/campaigns/ranks.py [KILLS, 40 by default]
 
@@ -78,8 +78,10 @@ def kill(recipe: Path, out: Path, after: float, rank: int) -> dict[str, Any] | N
     code = job.wait(10 * LIMIT)
     seconds = time.monotonic() - began
     saved = max((int(path.name.removeprefix("step-")) for path in out.glob("checkpoints/step-*")), default=0)
+    late = code == 0 and Run(out).finished
     left = sum(Path(f"/proc/{process}").exists() for process in ranks)
-    return {"rank": rank, "after_s": round(after, 2), "saved_step": saved, "exit": code, "ended_s": round(seconds, 2), "orphans": left}
+    found = {"rank": rank, "after_s": round(after, 2), "saved_step": saved, "exit": code, "after_the_end": late}
+    return found | {"ended_s": round(seconds, 2), "orphans": left}
 
 
 def result(run: Path) -> tuple[str, list[Any]]:
@@ -117,6 +119,7 @@ def main(kills: int) -> int:
         "jobs_equal": sum(job["equal"] for job in jobs),
         "ended_late": late,
         "slowest_end_s": max(one["ended_s"] for one in done),
+        "killed_after_the_end": sum(one["after_the_end"] for one in done),
         "orphans": sum(one["orphans"] for one in done),
         "exits": sorted({one["exit"] for one in done}),
     }
@@ -124,7 +127,8 @@ def main(kills: int) -> int:
     file = ROOT / "benchmarks" / "results" / f"{date.today()}-ranks.json"
     file.write_text(json.dumps({"machine": machine, "whole_s": round(whole, 1), "summary": summary, "jobs": jobs, "kills": done}, indent=1) + "\n")
     print(json.dumps(summary))
-    return int(summary["jobs_equal"] < len(jobs) or late > 0 or summary["orphans"] > 0 or summary["exits"] != [3])
+    wrong = any(one["exit"] != 3 and not one["after_the_end"] for one in done)
+    return int(summary["jobs_equal"] < len(jobs) or late > 0 or summary["orphans"] > 0 or wrong)
 
 
 if __name__ == "__main__":
