@@ -46,10 +46,31 @@ def test_json_numbers_stay_as_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [[{"text": "a", "label": 1}], {"data": [{"text": "a", "label": 1}], "version": "2"}, {"text": ["a"], "label": [1]}],
+    [
+        [{"text": "a", "label": 1}],
+        {"data": [{"text": "a", "label": 1}], "version": "2"},
+        {"text": ["a"], "label": [1]},
+        {"text": {"0": "a"}, "label": {"0": 1}},
+        {"columns": ["text", "label"], "index": [0], "data": [["a", 1]]},
+        {"x": {"text": "a", "label": 1}, "y": {"text": "b", "label": 2}},
+        {"0": {"text": "a", "label": 1}, "1": {"text": "b", "label": 2}},
+    ],
 )
 def test_shapes_of_json(tmp_path: Path, value: object) -> None:
     assert table(tmp_path / "t.json", json.dumps(value)).frame.row(0, named=True) == {"text": "a", "label": "1"}
+
+
+@pytest.mark.parametrize("value", [{"a": {"x": 1}, "b": {"y": 2}}, {"a": {}, "b": {}}, {"a": 1}, {"a": {"x": {"y": 1}}, "b": {"x": 1}}])
+def test_objects_that_are_no_rows(tmp_path: Path, value: object) -> None:
+    with pytest.raises(InputError) as caught:
+        table(tmp_path / "t.json", json.dumps(value))
+    assert caught.value.code == "data.not-rows"
+
+
+def test_a_first_line_that_tells_the_separator(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv", "sep=;\r\ntext;label\r\na, b, c;x\r\nd, e, f;y\r\n")
+    assert source.frame.rows() == [("a, b, c", "x"), ("d, e, f", "y")]
+    assert source.line_N.tolist() == [3, 4]
 
 
 def test_json_lines_under_the_wrong_name(tmp_path: Path) -> None:

@@ -15,6 +15,12 @@ def test_every_encoding_is_found(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding), "t.csv")[0] == text
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_and_with_few_ascii_characters(encoding: str) -> None:
+    text = "内容,类别\n" + ("一个人一条路，一天又一天地走。" * 40 + ",好\n") * 5
+    assert decode(text.encode(encoding), "t.csv") == (text, encoding)
+
+
 def test_emoji_of_four_bytes_in_gb18030() -> None:
     text = CHINESE + "真开心😀,好评\n"
     assert decode(text.encode("gb18030"), "t.csv") == (text, "gb18030")

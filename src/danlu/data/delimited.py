@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ MAX_CELL = 10_000_000  # characters
 MAX_COLUMNS = 10_000
 _SEPARATORS = {"csv": ",\t;|", "tsv": "\t,;|"}
 _SAMPLE_ROWS = 1000
+_TOLD = re.compile(r"sep=([,;|\t])(?=\r?\n)", re.IGNORECASE)  # the first line by which Excel is told the separator
 
 
 @dataclass
@@ -31,7 +33,9 @@ class Grid:
 
 def read_delimited(text: str, where: str, form: str, header: bool | None, like: list[str] | None = None) -> Grid:
     """`form` is csv or tsv, `like` the names of a sister file. InputError with the line for an open quote or mostly ragged rows."""
-    separator = sniff(text, form)
+    told = _TOLD.match(text)
+    separator = told[1] if told else sniff(text, form)
+    text = text[told.end() :] if told else text  # the line's end stays, so that lines keep their numbers
     records, bad = _collect(text, separator, where, quoted=True) if separator != "\t" else _tabbed(text, where)
     if not records:
         raise InputError("data.empty", where, file=where)

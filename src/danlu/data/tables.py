@@ -97,7 +97,7 @@ def _jsonl(text: str, where: str) -> tuple[list[dict[str, Any]], list[int]]:
 
 
 def _json(text: str, where: str) -> tuple[list[dict[str, Any]], list[int]]:
-    """A list of objects, an object holding one such list, or an object of columns; a `.json` of JSON lines is taken too."""
+    """A list of objects, an object holding one such list, or one of pandas' forms; a `.json` of JSON lines is taken too."""
     try:
         value = _loads(text)
     except RecursionError:
@@ -107,15 +107,31 @@ def _json(text: str, where: str) -> tuple[list[dict[str, Any]], list[int]]:
             return _jsonl(text, where)
         raise InputError("data.bad-json", f"{where}:{error.lineno}", file=where, line=error.lineno) from None
     if isinstance(value, dict):
-        lists = {name: part for name, part in value.items() if isinstance(part, list)}
-        tables = [part for part in lists.values() if part and isinstance(part[0], dict)]
-        if len(tables) == 1:
-            value = tables[0]
-        elif lists and len(lists) == len(value) and len({len(part) for part in lists.values()}) == 1:
-            value = [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
+        value = _rows_of_object(value)
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise InputError("data.not-rows", where, file=where)
     return value, list(range(1, len(value) + 1))
+
+
+def _rows_of_object(value: dict[str, Any]) -> Any:
+    """Rows where an object holds a list of them, columns (lists or mappings from row to cell), rows by key, or names beside lists of cells."""
+    parts = list(value.values())
+    lists = {name: part for name, part in value.items() if isinstance(part, list)}
+    tables = [part for part in lists.values() if part and isinstance(part[0], dict)]
+    if len(tables) == 1:
+        return tables[0]
+    names, cells = lists.get("columns"), lists.get("data")
+    if names and cells and all(isinstance(row, list) and len(row) == len(names) for row in cells):
+        return [dict(zip(map(str, names), row, strict=True)) for row in cells]
+    if lists and len(lists) == len(value) and len({len(part) for part in lists.values()}) == 1:
+        return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    if len(parts) > 1 and all(isinstance(part, dict) for part in parts):
+        keys = list(parts[0])
+        if keys and all(map(str.isdigit, keys)) and all(list(part) == keys for part in parts):
+            return [{name: part[key] for name, part in value.items()} for key in keys]
+        if all(isinstance(cell, str | None) for part in parts for cell in part.values()) and set(keys) & set(parts[1]):
+            return parts
+    return value
 
 
 def _cell(value: Any) -> str | None:

@@ -18,6 +18,7 @@ _MARKS = (  # longer marks first: UTF-32 LE begins like UTF-16 LE
 )
 _GB_CHARACTER = re.compile(rb"[\x81-\xfe](?:[0-9][\x81-\xfe][0-9]|[\x40-\x7e\x80-\xfe])")
 _SAMPLE = 1 << 20
+_FREQUENT = "\n\t,;|，。的了"  # none of them is two ASCII bytes
 
 
 def decode(data: bytes, where: str) -> tuple[str, str]:
@@ -57,12 +58,19 @@ def _undecodable(data: bytes, position: int, where: str) -> InputError:
 
 
 def _wide(data: bytes) -> str | None:
-    """UTF-16 without a mark: zero bytes (of ASCII characters) stand almost all on one side of each pair."""
-    sample = data[:_SAMPLE]
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if len(data) % 2 or not even + odd or min(even, odd) > 0.05 * max(even, odd) or max(even, odd) < len(sample) / 200:
+    """UTF-16 without a mark: of the two orders the one under which line ends, separators and frequent Chinese marks come up often.
+
+    Zero bytes alone do not tell: U+4E00, "one", holds one on the wrong side.
+    """
+    sample = data[: min(len(data), _SAMPLE) // 2 * 2]
+    if len(data) % 2 or not sample.count(0):
         return None
-    return "utf-16-le" if odd > even else "utf-16-be"
+    found = {}
+    for name in ("utf-16-le", "utf-16-be"):
+        text = sample.decode(name, errors="replace")
+        found[name] = 0 if "\x00" in text else sum(map(text.count, _FREQUENT))
+    best = max(found, key=found.__getitem__)
+    return best if found[best] * 200 >= len(sample) else None
 
 
 def _damaged_utf8(sample: bytes) -> bool:
