@@ -44,6 +44,9 @@ TREES: dict[str, tuple[dict[str, Any], str]] = {
     "data path list empty": ({"data": {"path": []}}, "data.no-path"),
     "data path list of nothing": ({"data": {"path": ["texts.csv", "nowhere.csv"]}}, "data.no-such-path"),
     "data path is the recipe": ({"data": {"path": "recipe.yaml"}}, "data."),
+    "data path of nobody": ({"data": {"path": "~nobody-of-that-name/x.csv"}}, "data.no-such-path"),
+    "test part of nobody": ({"data": {"split": {"test": "~nobody-of-that-name/x.csv"}}}, "data.no-such-path"),
+    "pretrained of nobody": ({"model": {"pretrained": "~nobody-of-that-name/x"}}, "pretrained."),
     "data path is a url": ({"data": {"path": "https://example.org/rows.csv"}}, "data.address"),
     "data header word": ({"data": {"header": "maybe"}}, "recipe.bad-value"),
     "column missing": ({"data": {"columns": {"text": "texts"}}}, "data.no-such-column"),
@@ -184,6 +187,14 @@ FILES: dict[str, tuple[bytes, str]] = {
     "key is a list": (b"? [a, b]\n: c\n", "recipe.odd-key"),
     "key is a number": (b"1: c\ntask: x\ndata: {}\n", "recipe.unknown-key"),
     "vast": (b"#" * 1_100_000, "recipe.too-long"),
+    "merge key": (b"<<: {task: text-classification}\ndata: {path: x.csv}\n", "recipe.unknown-key"),
+    "key is null": (b"~: 1\ntask: x\ndata: {}\n", "recipe.unknown-key"),
+    "twice, deep": (b"task: x\ndata: {path: x}\ntrain:\n  optimizer: {lr: 0.1, lr: 0.2}\n", "recipe.repeated-key"),
+    "yaml of tomorrow": (b"%YAML 9.9\n---\ntask: x\n", "recipe.bad-yaml"),
+    "set": (b"task: !!set {a}\ndata: {path: x.csv}\n", "recipe.tag"),
+    "date for a number": (b"task: text-classification\ndata: {path: x.csv}\nseed: 2024-01-01\n", "recipe.bad-value"),
+    "null for a mapping": (b"task: text-classification\ndata: {path: x.csv, split: null}\n", "recipe.bad-value"),
+    "variable in a variable": (b'task: text-classification\ndata: {path: "${A${NOWHERE_B}}"}\n', "recipe.no-variable"),
     "json with a comma missing": (b'{"task": "x" "data": {}}', "recipe.bad-yaml"),
     "a csv": (b"text,label\nhello,good\n", "recipe."),
     "vast number": (b"task: text-classification\ndata: {path: x}\nseed: " + b"9" * 5000, "recipe.bad-"),
@@ -257,9 +268,7 @@ def test_bad_port(fails: Fails) -> None:
     fails(2, "bundle.not-a-bundle", "serve", "nowhere", json_out=False)
 
 
-def test_a_folder_that_is_not_mine(fails: Fails, recipe: Callable[..., Path], tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
+def test_a_folder_that_is_not_mine(fails: Fails, recipe: Callable[..., Path], permissions_hold: None, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     fails(3, "files.not-writable", "train", recipe(), "--out", tmp_path / "locked" / "run")
 
@@ -298,7 +307,10 @@ def test_in_chinese(fails: Fails, recipe: Callable[..., Path], tmp_path: Path, w
 def test_true_processes(recipe: Callable[..., Path], tmp_path: Path) -> None:
     """The same as a shell sees it, from nothing: one line and no warning before it."""
     with socket.create_server(("127.0.0.1", 0)):
-        for words, code in ((["train", recipe({"train": {"epochs": 0}})], 2), (["predict", "nowhere", "x"], 2)):
+        (tmp_path / "half.yaml").write_text('task: "\\ud800"\ndata: {path: texts.csv}\n')
+        odd = os.fsdecode(b"\xff.yaml")
+        good = recipe({"train": {"epochs": 0}})
+        for words, code in ((["train", good], 2), (["predict", "nowhere", "x"], 2), (["check", odd], 2), (["check", "half.yaml"], 2)):
             environment = {**os.environ, "DANLU_LANG": "en", "LC_ALL": "C"}
             command = [sys.executable, "-m", "danlu", *map(str, words), "--json"]
             done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -29,7 +29,7 @@ def test_pieces_inside_words_have_borders_and_never_are_units():
 
 
 def test_ngrams_are_learned_by_rows_and_ordered():
-    ngrams = Ngrams.learn(TEXTS, 1000)
+    ngrams = Ngrams.learn(TEXTS, 1000, least_rows=2)
     assert "the cat" in ngrams.vocabulary
     assert "sat" not in ngrams.vocabulary  # in one row only
     counts = dict(zip(ngrams.vocabulary, ngrams.counts, strict=True))
@@ -37,6 +37,8 @@ def test_ngrams_are_learned_by_rows_and_ordered():
     assert counts["喜 欢"] == 2
     assert ngrams.counts == sorted(ngrams.counts, reverse=True)
     assert len(Ngrams.learn(TEXTS, 3)) == 3
+    assert "sat" in Ngrams.learn(TEXTS, 1000).vocabulary  # of few texts
+    assert "sat" not in Ngrams.learn(["the cat sat", *["the cat"] * 999], 1000).vocabulary
 
 
 def test_weights_are_tf_idf_and_each_block_has_its_length():
@@ -103,3 +105,14 @@ def test_a_long_text_is_cut_and_counted():
 def test_bad_tokenizer_json_is_a_value_error():
     with pytest.raises(ValueError):
         Pieces("{}", 8)
+
+
+def test_the_regression_knows_its_classes_and_has_nothing_for_others():
+    ngrams = Ngrams(["cat", "dog", "cow"], [2, 2, 2], rows=6)
+    weights_VC, intercept_C = ngrams.regression(["cat", "dog", "cat", "dog"], [0, 2, 0, 2], 3)
+    assert weights_VC[0, 0] == pytest.approx(-weights_VC[0, 2]) == pytest.approx(-weights_VC[1, 0], rel=1e-3)
+    assert weights_VC[0, 0] > 1
+    assert not weights_VC[:, 1].any()
+    assert not intercept_C[1]
+    weights_VC, _ = ngrams.regression(["cat", "dog", "cow"] * 4, [0, 1, 2] * 4, 3)
+    assert weights_VC.argmax(axis=1).tolist() == [0, 1, 2]

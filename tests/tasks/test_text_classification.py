@@ -9,6 +9,7 @@ import torch
 from danlu.core.errors import InputError
 from danlu.core.recipe import Model
 from danlu.nn.table import ARCHITECTURES
+from danlu.tasks import text_classification
 from danlu.tasks.text_classification import TextClassification, TextOptions
 
 
@@ -57,8 +58,19 @@ def test_empty_and_unknown_texts_have_an_answer_that_batch_mates_do_not_change(a
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_the_bag_begins_with_the_evidence_of_training_rows():
+def test_the_bag_begins_with_the_regression_of_few_training_rows():
     task = fitted()
+    with torch.no_grad():
+        outputs_BC = task.build().eval()(tensors(task, task.encode_many(task.tiny())))
+    labels = [task.labels[i] for i in outputs_BC.argmax(dim=1).tolist()]
+    assert labels == [row["label"] for row in task.tiny()]  # before the first step
+    assert task.defaults(48)["train.optimizer.lr"] < 1e-3
+
+
+def test_the_bag_begins_with_the_evidence_of_many_training_rows(monkeypatch):
+    monkeypatch.setattr(text_classification, "FEW", 10)
+    task = fitted()
+    assert task.solved is None
     evidence_VC = task.build().classify.evidence
     good, bad = task.index("good"), task.index("bad")
     assert evidence_VC[task.ngrams.vocabulary.index("great"), good] > 0.5

@@ -14,7 +14,8 @@ from danlu.core.errors import DanluError, InputError, Stopped
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs one command and exits with its code."""
+    """Runs one command and exits with its code. What UTF-8 cannot say (names of files in another encoding) is printed escaped."""
+    sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
 
 

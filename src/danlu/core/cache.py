@@ -22,12 +22,12 @@ def cache_folder() -> Path:
     """`DANLU_CACHE`, else the user's cache folder."""
     named = os.environ.get("DANLU_CACHE")
     if named:
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or ("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
-    return Path(base).expanduser() / "danlu"
+    return Path(os.path.expanduser(base)) / "danlu"
 
 
 def cached(room: str, key: str) -> Path | None:

@@ -217,12 +217,12 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     """Relative paths of data start at the recipe's folder; so does a pretrained folder that is there."""
 
     def at(value: Any) -> Any:
-        return str(base / Path(value).expanduser()) if isinstance(value, str) and value and "://" not in value else value
+        return str(base / Path(os.path.expanduser(value))) if isinstance(value, str) and value and "://" not in value else value
 
     data, split, model = recipe.data, recipe.data.split, recipe.model
     path = [at(p) for p in data.path] if isinstance(data.path, list) else at(data.path)
     split = split.model_copy(update={side: at(getattr(split, side)) for side in ("train", "validation", "test")})
-    if model.pretrained and (base / Path(model.pretrained).expanduser()).exists():
+    if model.pretrained and (base / Path(os.path.expanduser(model.pretrained))).exists():
         model = model.model_copy(update={"pretrained": at(model.pretrained)})
     return recipe.model_copy(update={"data": data.model_copy(update={"path": path, "split": split}), "model": model})
 

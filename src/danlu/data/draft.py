@@ -22,7 +22,7 @@ def draft(
     """The text of a recipe that is to stand at `out`; relative paths are written to hold from there. InputError as `open_dataset`."""
     data = Data(path=_whole(path), split=Split(test=_whole(test) if test else None))
     dataset = open_dataset(data, dict(inputs), target, 0)
-    folder = Path(out).expanduser().resolve().parent
+    folder = Path(os.path.expanduser(out)).resolve().parent
     lines = [
         f"# {say('draft.title')}",
         f"task: {scalar(task)}",
@@ -46,12 +46,12 @@ def scalar(value: str) -> str:
 
 
 def _whole(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(Path(os.path.expanduser(path)).absolute())
 
 
 def _from(folder: Path, path: str) -> str:
     """The path as the recipe should say it: as it was if absolute, else relative to the recipe's folder."""
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))
     if place.is_absolute():
         return str(place)
     try:

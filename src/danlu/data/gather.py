@@ -57,7 +57,7 @@ def read_path(path: str, wanted: Wanted, like: Source | None = None, key: str = 
     """Rows of one file, folder or archive. `like` is what was read before it of the same data, `key` where the recipe names it."""
     if "://" in path:
         raise InputError("data.address", key, path=path)
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))
     try:
         exists, directory = place.exists(), place.is_dir()
     except (OSError, ValueError):

@@ -24,6 +24,8 @@ _UNIT = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 _FLOWING = re.compile(rf"[{_UNSPACED}]")
 _LONGEST_WORD = 40  # a longer "word" is an address, a hash or base64: its beginning is enough
 _DOUBT = 2.0  # rows
+_FEW = 1000  # rows, below which an n-gram of a single row still says something about new ones
+_STRENGTH = 10.0  # how little the regression is held back; scikit-learn's C
 INSIDE = "~"  # marks a piece of a word: no unit or n-gram of units begins so and goes on
 
 
@@ -65,14 +67,15 @@ class Ngrams:
         self._pieces: dict[str, list[int]] = {}
 
     @classmethod
-    def learn(cls, texts: Iterable[str], most: int, least_rows: int = 2) -> Ngrams:
-        """The `most` n-grams that stand in the most rows, at least in `least_rows`; ties in alphabetical order."""
+    def learn(cls, texts: Iterable[str], most: int, least_rows: int | None = None) -> Ngrams:
+        """The `most` n-grams that stand in the most rows, at least in `least_rows` (by default 2, of few texts 1); ties in alphabetical order."""
         counts: Counter[str] = Counter()
         rows = 0
         for text in texts:
             found = units(text)
             counts.update({*sequences(found), *(piece for word in set(found) for piece in inside(word))})
             rows += 1
+        least_rows = least_rows or (2 if rows >= _FEW else 1)
         kept = sorted((gram for gram, count in counts.items() if count >= least_rows), key=lambda gram: (-counts[gram], gram))[:most]
         return cls(kept, [counts[gram] for gram in kept], rows)
 
@@ -113,6 +116,26 @@ class Ngrams:
         within_VC = rows_VC / share_C + _DOUBT
         outside_VC = (rows_VC.sum(axis=1, keepdims=True) - rows_VC) / (1 - share_C) + _DOUBT
         return np.log(within_VC / outside_VC).astype(np.float32)
+
+    def regression(self, texts: Iterable[str], classes: Iterable[int], count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Logistic regression on the weights of n-grams: coefficients float32 [V, count] and intercepts float32 [count].
+
+        Of two classes each gets half, with opposite signs; a class without rows gets zeros.
+        """
+        from scipy.sparse import csr_matrix
+        from sklearn.linear_model import LogisticRegression
+
+        rows = [self.encode(units(text)) for text in texts]
+        ends = np.cumsum([0, *(len(ids) for ids, _ in rows)])
+        ids_T, weights_T = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        model = LogisticRegression(C=_STRENGTH, max_iter=200)
+        model.fit(csr_matrix((weights_T.astype(np.float64), ids_T, ends), shape=(len(rows), len(self))), list(classes))
+        found_CV, found_C = model.coef_, model.intercept_
+        if len(model.classes_) == 2:
+            found_CV, found_C = np.concatenate([-found_CV, found_CV]) / 2, np.concatenate([-found_C, found_C]) / 2
+        coefficients_VC, intercept_C = np.zeros((len(self), count), np.float32), np.zeros(count, np.float32)
+        coefficients_VC[:, model.classes_], intercept_C[model.classes_] = found_CV.T, found_C
+        return coefficients_VC, intercept_C
 
     def _inside(self, word: str) -> list[int]:
         if word not in self._pieces:

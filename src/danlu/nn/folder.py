@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def longest(config: dict[str, Any], tokenizer_config: dict[str, Any]) -> int | N
 
 
 def _locate(name: str) -> Path:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.is_dir():
         return path
     if path.exists() or not _HUB_ID.fullmatch(name):

@@ -32,6 +32,7 @@ RATES = {  # learning rate and epochs for what is trained of a transformers fold
     "prompt": (1e-2, 5),
     "prefix": (5e-3, 3),
 }
+FEW = 5_000  # rows, below which the bag begins with its regression solved
 _SAMPLE = 20_000  # texts whose lengths are looked at
 
 
@@ -52,7 +53,8 @@ class TextClassification(Classification):
     pieces: Pieces | None = None
     config: dict[str, Any] | None = None
     tokenizer_config: dict[str, Any] | None = None
-    evidence: np.ndarray | None = None  # of n-grams for labels, where `fit` just saw the rows; a bundle has it in its weights
+    evidence: np.ndarray | None = None  # of n-grams for labels, where `fit` just saw many rows; a bundle has it in its weights
+    solved: tuple[np.ndarray, np.ndarray] | None = None  # the regression on n-grams, where `fit` just saw few rows
 
     # -- facts -------------------------------------------------------------------------------------------------
     def fit_inputs(self, rows: Iterable[Row]) -> None:
@@ -69,10 +71,14 @@ class TextClassification(Classification):
         if self.config is not None and self.model.adapt.method == "prompt":
             self._make_room(self.model.adapt.tokens)
         if self.ngrams is not None:
-            if not len(self.ngrams):
+            if max(self.ngrams.counts, default=0) < 2:  # no word stands in two rows
                 raise InputError("text.no-words")
             known = [row for row in rows if row.get("text") is not None]
-            self.evidence = self.ngrams.evidence(_texts(known), (self.index(row[self.target]) for row in known), len(self.labels))
+            classes = [self.index(row[self.target]) for row in known]
+            if len(known) < FEW and len(set(classes)) > 1:
+                self.solved = self.ngrams.regression(_texts(known), classes, len(self.labels))
+            else:
+                self.evidence = self.ngrams.evidence(_texts(known), classes, len(self.labels))
 
     def _open_pretrained(self, rows: Iterable[Row]) -> None:
         from danlu.nn.folder import open_folder
@@ -183,6 +189,8 @@ class TextClassification(Classification):
             model = made(len(self.labels), self.model.size, vocabulary=len(self.ngrams))
             if self.evidence is not None:
                 model.start(torch.from_numpy(self.evidence))
+            if self.solved is not None:
+                model.start_solved(*map(torch.from_numpy, self.solved))
             return model
         return made(len(self.labels), self.model.size, vocabulary=len(self.pieces), max_length=self.pieces.max_length)
 
@@ -217,7 +225,8 @@ class TextClassification(Classification):
             own = 5e-4 if self._architecture == "transformer" else 2e-3
             return plan | {"optimizer.lr": RATES[method][0] if method in ("ia3", "prompt", "prefix") else own}
         # the log-loss still tells weights apart where the accuracy of a small validation side is noise
-        return plan | {"optimizer.lr": 2e-3, "early_stopping.metric": "log_loss"}
+        plan |= {"optimizer.lr": 2e-3, "early_stopping.metric": "log_loss"}
+        return plan if self.solved is None else plan | {"optimizer.lr": 5e-4, "optimizer.weight_decay": 0.3}
 
     @classmethod
     def tiny(cls) -> list[Row]:

@@ -1,7 +1,8 @@
 """A bag of weighted n-grams read twice: a linear classifier over all of them, and vectors of the most frequent ones.
 
 The linear part is the classifier of Wang & Manning (2012, "Baselines and Bigrams"): each weight is scaled by how much more often its
-n-gram stands in the class than elsewhere, so that n-grams that tell nothing can hardly move. The vectors are fastText's (Joulin et al.
+n-gram stands in the class than elsewhere, so that n-grams that tell nothing can hardly move; of few rows it begins with the regression
+solved, since steps that are drawn at random and stopped early do not get there. The vectors are fastText's (Joulin et al.
 2016): n-grams that stand in the same classes share what they learn.
 
 Shapes: B rows, T n-grams of all rows one after the other, V n-grams known, F of them frequent, D width, C classes.
@@ -43,6 +44,13 @@ class Bag(Model):
     def start(self, evidence_VC: Tensor) -> None:
         """Take the scale of each linear weight: the log ratio of an n-gram's share in the class to its share in the others."""
         self.classify.evidence.copy_(evidence_VC)
+
+    def start_solved(self, coefficients_VC: Tensor, intercept_C: Tensor) -> None:
+        """Begin with a regression that is already fitted: the vectors add nothing until they have learned something."""
+        with torch.no_grad():
+            self.classify.table.copy_(coefficients_VC)
+            self.classify.linear.bias.copy_(intercept_C)
+            self.classify.linear.weight.zero_()
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """The linear table has a learning rate of its own."""
