@@ -11,25 +11,25 @@ from pathlib import Path
 from danlu.core.errors import InputError, Stopped
 from danlu.core.recipe import Recipe
 from danlu.nn import adapt
-from danlu.train import loop
+from danlu.train import non_finite
 from danlu.train.launch import place
 from danlu.train.train import resume, train
 
 
 def stop_at(step: int, rank: int) -> None:
     """Sends this process SIGTERM in its step `step`, if it is number `rank`."""
-    take = loop.take
+    take = non_finite.take
 
     def taken(job, *rest):
         if place().rank == rank and job.state.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
         return take(job, *rest)
 
-    loop.take = taken
+    non_finite.take = taken
 
 
 for number, job in enumerate(json.loads(Path(sys.argv[1]).read_text())):
-    take, begin_epoch = loop.take, adapt.begin_epoch
+    take, begin_epoch = non_finite.take, adapt.begin_epoch
     if job.get("still"):  # no dropout
         adapt.begin_epoch = lambda model, *rest: model.eval()
     if job.get("stop"):
@@ -45,4 +45,4 @@ for number, job in enumerate(json.loads(Path(sys.argv[1]).read_text())):
         Path(f"{sys.argv[1]}-{number}-{place().rank}").write_text(f"{stopped.exit_code} {stopped.values['step']}")
     except InputError as error:
         Path(f"{sys.argv[1]}-{number}-{place().rank}").write_text(error.message)
-    loop.take, adapt.begin_epoch = take, begin_epoch
+    non_finite.take, adapt.begin_epoch = take, begin_epoch

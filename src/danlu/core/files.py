@@ -62,11 +62,24 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """`value` as indented UTF-8 JSON, replaced whole. NaN and infinity are our bug: ValueError."""
-    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_atomic(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """The one way in which this house writes JSON to disk, so that a byte changed in such a file can be told."""
+    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
     return json.loads(Path(path).read_text(encoding="utf8"))
+
+
+def settle(file: Path) -> None:
+    """Sends a file to the disk and, where the system can, out of memory, so that who reads it next reads what the disk holds."""
+    with disk_errors(file), file.open("rb") as handle:
+        os.fsync(handle.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sha256(path: Path) -> str:
@@ -78,8 +91,7 @@ def seal(folder: Path, name: str = MANIFEST, about: Mapping[str, Any] | None = N
     """Writes the manifest `name`: `about` and the SHA-256 of every file. It is written last, so that its presence says that all came before."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / name)
     for file in files:
-        with disk_errors(file), file.open("rb") as handle:
-            os.fsync(handle.fileno())
+        settle(file)
     write_json(folder / name, {**(about or {}), "files": {file.relative_to(folder).as_posix(): sha256(file) for file in files}})
 
 

@@ -97,6 +97,11 @@ class Train(Node):
     checkpoint_activations: bool = Field(
         False, description="Compute each layer again in the backward pass instead of keeping it: less memory, more time, the same gradients"
     )
+    non_finite: Literal["stop", "skip", "rollback"] = Field(
+        "stop",
+        description="What a loss or gradient that is no number does: ends the run, or leaves its step out, or also goes back to the last "
+        "regular checkpoint (save.every steps, else the epoch's start) and leaves the batch's rows out for good",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="Number format of the forward pass")
     cache_limit: float | None = Field(
         None, ge=0, description="Gigabytes that what frozen layers say of the rows may take in the cache folder; 0 computes it at every step"

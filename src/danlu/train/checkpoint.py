@@ -1,4 +1,8 @@
-"""Checkpoints: everything that resuming needs, written aside, hashed, renamed. The newest whole one is found by checking, never by trust."""
+"""Checkpoints: everything that resuming needs, copied, written aside, re-read, hashed, renamed. The newest whole one is found by checking.
+
+The steps of a write, of which each is done before the next begins: the files, to the disk; read again and compared with memory; the
+manifest of their hashes; the rename; then, and only then, older checkpoints go. Killed anywhere, the newest whole one is still there.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,18 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from danlu.core.errors import RefusedError
-from danlu.core.files import broken, folder_aside, read_json, write_json
+from danlu.core.errors import RefusedError, ResourceError
+from danlu.core.files import MANIFEST, broken, folder_aside, json_text, read_json, settle, write_json
 from danlu.core.randomness import key
 from danlu.core.recipe import Recipe
 from danlu.nn.model import Model
@@ -23,6 +29,7 @@ from danlu.train.optim import optimizer_tensors, restore_optimizer
 from danlu.train.shard import like, whole
 
 _KEPT = 2  # the newest, and one to fall back to should the disk damage it
+_STATE = "state.json"
 
 
 @dataclass
@@ -45,10 +52,15 @@ class State:
     loss_count: float = 0.0
     done: str = ""  # why training ended, once it has
     events: int = 0  # bytes of events.jsonl that belong to this state
+    data: str = ""  # the fingerprint of what is learned from
+    skipped: list[int] = field(default_factory=list)  # steps not taken because their loss or gradient was no number
+    in_a_row: int = 0  # of them since the last step that was taken
+    left_out: list[int] = field(default_factory=list)  # rows of the dataset not learned from any more, since a step with them was undone
+    anchor: int = 0  # the step of the last checkpoint that was due, to which such a step goes back
 
 
 class Tensors(NamedTuple):
-    """The files of tensors; the last two, weights beside those that are trained, where there are any."""
+    """The files of tensors: what is trained, and the weights beside it where there are any."""
 
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
@@ -59,72 +71,117 @@ class Tensors(NamedTuple):
 def collect(
     model: Model, optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None = None, average: dict[str, Tensor] | None = None
 ) -> Tensors:
-    """Copies of all that a checkpoint keeps, whole and in main memory; where the model is divided, every process must ask."""
-    beside = (None if tensors is None else _plain(tensors) for tensors in (best, average))
-    return Tensors(_plain(model.state_dict()), _plain(optimizer_tensors(optimizer)), *beside)
+    """All that a checkpoint keeps, whole and in main memory; where the model is divided, every process must ask.
+
+    What training goes on changing is copied, so that a write may take its time.
+    """
+    kept = best and {name: whole(tensor).cpu().contiguous() for name, tensor in best.items()}  # replaced by the loop, never changed
+    return Tensors(_copies(model.state_dict()), _copies(optimizer_tensors(optimizer)), kept, average and _copies(average))
 
 
 def save(folder: Path, state: State, recipe: Recipe, tensors: Tensors) -> Path:
-    """Writes `folder/step-N` whole, then removes all but it and the one before; the path."""
+    """Writes `folder/step-N` whole; the path. Then, not before, removes all but it, the one before and the one a bad step goes back to."""
     target = folder / f"step-{state.step}"
     with folder_aside(target) as aside:
         for name, kept in tensors._asdict().items():
             if kept is not None:
                 save_file(kept, aside / f"{name}.safetensors")
-        write_json(aside / "state.json", {**asdict(state), "settings": settings(recipe)})
-    for old in _by_step(folder)[_KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+                _read_again(aside / f"{name}.safetensors", kept)
+        write_json(aside / _STATE, {**asdict(state), "settings": settings(recipe)})
+    if not intact(target):
+        raise ResourceError("files.disk-error", target, path=target)
+    older = [path for path in _by_step(folder) if _number(path) < state.step]
+    kept_paths = {target, folder / f"step-{state.anchor}", *older[: _KEPT - 1]}
+    for path in _by_step(folder):
+        if path not in kept_paths:  # a newer one can only be damaged: this state would have come from it
+            shutil.rmtree(path, ignore_errors=True)
     return target
+
+
+def _read_again(file: Path, tensors: dict[str, Tensor]) -> None:
+    """ResourceError where the disk does not give back what it was given."""
+    settle(file)
+    found = load_file(file)
+    for name, tensor in tensors.items():
+        if not torch.equal(found[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8)):
+            raise ResourceError("files.disk-error", file, path=file)
 
 
 def newest(folder: Path) -> tuple[Path | None, list[Path]]:
     """The newest whole checkpoint, and the damaged ones that are newer than it."""
     damaged: list[Path] = []
     for path in _by_step(folder):
-        if broken(path) is None:
+        if intact(path):
             return path, damaged
         damaged.append(path)
     return None, damaged
 
 
+def sweep(folder: Path) -> None:
+    """Removes what killed processes left half written. Only for who holds the run's lock."""
+    for path in folder.glob(".step-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def intact(path: Path) -> bool:
+    """Every file is there with its hash and no other beside them, the manifest is as Danlu wrote it, and the state is the step's own."""
+    try:
+        if broken(path) is not None:
+            return False
+        manifest = read_json(path / MANIFEST)
+        files = {file.name for file in path.iterdir()} - {MANIFEST}
+        needed = {"model.safetensors", "optimizer.safetensors", _STATE}
+        written = (path / MANIFEST).read_bytes() == json_text(manifest).encode()
+        return written and files == set(manifest["files"]) >= needed and read_json(path / _STATE)["step"] == _number(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _by_step(folder: Path) -> list[Path]:
     """Checkpoints, newest first."""
-    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
+    return sorted(found, key=_number, reverse=True)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def read(path: Path, recipe: Recipe) -> tuple[State, Tensors]:
     """What a checkpoint holds. RefusedError for one of another recipe or Danlu."""
     with _refused(path):
-        stored = read_json(path / "state.json")
-        if stored.pop("settings") != settings(recipe):
+        stored: dict[str, Any] = read_json(path / _STATE)
+        if stored.pop("settings") != settings(recipe) or set(stored) != {one.name for one in fields(State)}:
             raise ValueError
+        state = TypeAdapter(State).validate_json(json.dumps(stored), strict=True)
         files = {name: path / f"{name}.safetensors" for name in Tensors._fields}
-        return State(**stored), Tensors(**{name: load_file(file) if file.exists() else None for name, file in files.items()})
+        return state, Tensors(**{name: load_file(file) if file.exists() else None for name, file in files.items()})
 
 
 def restore(path: Path, tensors: Tensors, model: Model, optimizer: torch.optim.Optimizer) -> Tensors:
     """Fills model and optimizer with the tensors of the checkpoint at `path`; gives them back where and divided as the model's own are."""
     with _refused(path):
         own = model.state_dict()
+        if tensors.best is not None and set(tensors.best) != set(own):
+            raise ValueError
         model.load_state_dict(_placed(tensors.model, own))
         restore_optimizer(optimizer, tensors.optimizer)
         best, average = (None if beside is None else _placed(beside, own) for beside in (tensors.best, tensors.average))
         return tensors._replace(best=best, average=average)
 
 
+def _placed(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    if any(own[name].shape != tensor.shape or own[name].dtype != tensor.dtype for name, tensor in tensors.items()):
+        raise ValueError
+    return {name: like(tensor, own[name]) for name, tensor in tensors.items()}
+
+
 @contextmanager
 def _refused(path: Path) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OSError, SafetensorError) as error:
         raise RefusedError("train.checkpoint-differs", path, path=path) from error
-
-
-def _placed(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    if any(own[name].shape != tensor.shape for name, tensor in tensors.items()):
-        raise ValueError
-    return {name: like(tensor, own[name]) for name, tensor in tensors.items()}
 
 
 def settings(recipe: Recipe) -> int:
@@ -133,6 +190,9 @@ def settings(recipe: Recipe) -> int:
     return key(json.dumps([recipe.task, recipe.model.model_dump(mode="json", exclude={"pretrained"}), train, recipe.seed]))
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies without shared memory, as safetensors wants them."""
-    return {name: whole(tensor.detach()).cpu().clone().contiguous() for name, tensor in tensors.items()}
+def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies in plain memory that share nothing, as safetensors wants them."""
+    return {
+        name: whole(tensor.detach()).to("cpu", copy=True, memory_format=torch.contiguous_format).contiguous()
+        for name, tensor in tensors.items()
+    }

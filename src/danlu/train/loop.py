@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -19,7 +20,7 @@ from torch import Tensor
 from danlu.bundle.predictor import outputs
 from danlu.core.errors import InputError, Stopped
 from danlu.core.events import Evaluated, Event, Finished, Saved, Started, Stepped
-from danlu.core.recipe import Metric, Recipe
+from danlu.core.recipe import Metric, Recipe, Save
 from danlu.core.stopwatch import Stopwatch
 from danlu.data.batches import Size, count, plan
 from danlu.data.contract import Encoded
@@ -30,7 +31,8 @@ from danlu.tasks.task import Task
 from danlu.train import average
 from danlu.train.checkpoint import State
 from danlu.train.machine import peak_memory
-from danlu.train.step import Taken, take
+from danlu.train.non_finite import attempt
+from danlu.train.step import Taken
 from danlu.train.world import World
 
 WATCHED = get_args(Metric)
@@ -53,7 +55,10 @@ class Job:
     watch: Stopwatch = field(default_factory=Stopwatch)
     best: dict[str, Tensor] | None = None
     average: dict[str, Tensor] | None = None  # of the weights that change, where the recipe wants one and it has begun
-    save: Callable[[], Path] = Path
+    save: Callable[[], Future[Path] | None] = lambda: None  # begins to write a checkpoint of the state as it is now
+    writing: Future[Path] | None = None  # the one under way: never more than one
+    record: Callable[[State, Taken, np.ndarray], tuple[str, str]] = lambda state, taken, rows: ("", "")  # the file, and the rows in words
+    go_back: Callable[[], int] = int  # puts the weights of the last regular checkpoint back; its step
     asked_to_stop: Callable[[], int] = lambda: 0  # the signal's number, or 0
 
 
@@ -75,21 +80,23 @@ def loop(job: Job) -> Iterator[Event]:
         job.precision,
         str(job.device),
     )
+    if spec.non_finite == "rollback" and not state.step:
+        yield from _pause(job, clock, regular=True)
     while not state.done:
         job.watch.turn("steps")
         batches = plan(lengths, size, job.recipe.seed, state.epoch)
         every = max(1, len(batches) // _REPORTS)
         adapt.begin_epoch(job.model, job.recipe.model.adapt, state.epoch)
         while state.batch < len(batches):
-            taken = take(job, batches[state.batch], steps)
+            taken = yield from attempt(job, clock, batches[state.batch], steps)
             state.loss_sum += float(taken.loss.total)
             state.loss_count += float(taken.loss.count)
             state.step, state.batch = state.step + 1, state.batch + 1
             average.update(job, steps, state.batch == len(batches))
-            if state.batch % every == 0 or state.batch == len(batches):
+            if state.loss_count and (state.batch % every == 0 or state.batch == len(batches)):
                 yield _stepped(job, clock, taken)
             if state.batch < len(batches):
-                yield from _pause(job, clock)
+                yield from _pause(job, clock, regular=spec.save.unit == "steps" and clock.due(spec.save, state))
         state.epoch, state.batch = state.epoch + 1, 0
         job.watch.turn("evaluate")
         with average.judged(job, batches):
@@ -97,7 +104,7 @@ def loop(job: Job) -> Iterator[Event]:
         if event:
             yield event
         job.watch.turn("save" if state.done else "steps")
-        yield from _pause(job, clock)
+        yield from _pause(job, clock, regular=spec.save.unit != "steps" or clock.due(spec.save, state))
     yield Finished(state.step, clock(), state.done, state.best_step, state.best_metrics)
 
 
@@ -151,20 +158,38 @@ def validation_metrics(job: Job, side: Encoded) -> dict[str, float]:
     return job.world.told({name: point(probabilities_NC, targets_N, name) for name in WATCHED})
 
 
-def _pause(job: Job, clock: _Clock) -> Iterator[Event]:
-    """Saves where it is time to; ends the run, saved, where a signal came to any process."""
-    due = job.world.leads and clock.due(job.recipe.train.save, job.state)
-    signal, due = job.world.most(job.asked_to_stop(), due)
-    if not (signal or due or job.state.done):
+def _pause(job: Job, clock: _Clock, regular: bool) -> Iterator[Event]:
+    """Begins to save where it is time to; ends the run, saved, where a signal came to any process. Says what is saved meanwhile.
+
+    `regular`: the step is one at which every run of this recipe would save, so that a step undone may go back to it.
+    """
+    state, spec = job.state, job.recipe.train
+    yield from _landed(job, clock)
+    regular = regular and spec.non_finite == "rollback"
+    due = clock.due(spec.save, state) and not (job.writing and spec.save.unit == "seconds")  # a disk slower than that is not waited for
+    signal, due = job.world.most(job.asked_to_stop(), due and job.world.leads)
+    if not (signal or due or regular or state.done):
         return
-    job.state.seconds, job.state.spent = clock(), job.watch.spent()
-    job.state.peak_memory = max(job.state.peak_memory, peak_memory())
-    path = job.save()
-    clock.saved(job.state)
-    yield Saved(job.state.step, clock(), path.name)
-    if signal and not job.state.done:
+    yield from _landed(job, clock, wait=True)
+    state.seconds, state.spent = clock(), job.watch.spent()
+    state.peak_memory = max(state.peak_memory, peak_memory())
+    state.anchor = state.step if regular else state.anchor
+    job.writing = job.save()
+    clock.saved(state)
+    if signal or state.done:
+        yield from _landed(job, clock, wait=True)
+    if signal and not state.done:
         job.world.most(0)  # the first process has saved
-        raise Stopped("train.stopped", signal, step=job.state.step)
+        raise Stopped("train.stopped", signal, step=state.step)
+
+
+def _landed(job: Job, clock: _Clock, wait: bool = False) -> Iterator[Event]:
+    """Says when the checkpoint under way is on the disk; raises what kept it from getting there."""
+    writing = job.writing
+    if writing and (wait or writing.done()):
+        job.writing = None
+        path = writing.result()
+        yield Saved(int(path.name.removeprefix("step-")), clock(), path.name)
 
 
 def _sizes(model: Model) -> dict[str, int]:
@@ -184,6 +209,9 @@ class _Clock:
     def saved(self, state: State) -> None:
         self._last = {"seconds": self(), "steps": state.step, "epochs": state.epoch}
 
-    def due(self, spec: object, state: State) -> bool:
-        now = {"seconds": self(), "steps": state.step, "epochs": state.epoch}
-        return now[spec.unit] - self._last[spec.unit] >= spec.every
+    def due(self, spec: Save, state: State) -> bool:
+        """Seconds count from the last checkpoint, steps and epochs from the start, so that a resumed run saves where an unbroken one does."""
+        if spec.unit == "seconds":
+            return self() - self._last["seconds"] >= spec.every
+        now = {"steps": state.step, "epochs": state.epoch}[spec.unit]
+        return now // spec.every > self._last[spec.unit] // spec.every

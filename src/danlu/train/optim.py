@@ -99,7 +99,10 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Takes back what `optimizer_tensors` gave, bit for bit; what has a parameter's shape is divided as the parameter is."""
+    """Takes back what `optimizer_tensors` gave, bit for bit; what has a parameter's shape is divided, and laid out in memory, as that is.
+
+    Fused optimizers read a parameter and its state in one order, whatever their strides say.
+    """
     state: dict[int, dict[str, Any]] = {}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, tensor in tensors.items():
@@ -107,3 +110,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         own = parameters[int(index)]
         state.setdefault(int(index), {})[key] = like(tensor, own) if tensor.shape == own.shape else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, kept in optimizer.state.items():
+        for name, tensor in kept.items():
+            if isinstance(tensor, Tensor) and tensor.shape == parameter.shape and tensor.stride() != parameter.stride():
+                kept[name] = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)

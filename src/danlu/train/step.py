@@ -6,6 +6,7 @@ answer for a row does not depend on the other rows (dropout draws its zeros, and
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor
 
 from danlu.bundle.predictor import to_device
-from danlu.core.errors import InputError
 from danlu.core.randomness import key
 from danlu.core.recipe import Clip
 from danlu.core.types import Loss
@@ -35,21 +35,24 @@ class Taken(NamedTuple):
     norm: float
     rate: float
 
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.norm) and math.isfinite(float(self.loss.total))
+
 
 def take(job: Job, positions_B: np.ndarray, steps: int) -> Taken:
-    """One optimizer step on the training rows at `positions_B`, number `job.state.step` of `steps`."""
+    """One optimizer step on the training rows at `positions_B`, number `job.state.step` of `steps`. One that is not finite changes no weight."""
     recipe, step = job.recipe, job.state.step
     rate = set_rate(job.optimizer, factor(recipe.train.schedule, step, steps, job.state.scores))
     job.optimizer.zero_grad(set_to_none=True)
     loss = accumulate(job, positions_B)
     gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
     norm = scale_and_clip(gradients, loss.count, recipe.train.clip)
-    if not (torch.isfinite(norm) and torch.isfinite(loss.total)):
-        rows = ", ".join(map(str, job.sides["train"].rows[positions_B][:5]))
-        raise InputError("train.diverged", f"step {step}", step=step, rate=f"{rate:.3g}", rows=rows)
-    job.optimizer.step()
-    shrink(job.optimizer, recipe.train.optimizer.l1)
-    return Taken(loss, float(norm), rate)
+    taken = Taken(loss, float(norm), rate)
+    if taken.finite:
+        job.optimizer.step()
+        shrink(job.optimizer, recipe.train.optimizer.l1)
+    return taken
 
 
 def accumulate(job: Job, positions_B: np.ndarray) -> Loss:

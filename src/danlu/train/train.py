@@ -6,7 +6,9 @@ Several processes may do this together; the first of them alone writes, listens 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -22,7 +24,7 @@ from danlu.core.files import disk_errors, write_json
 from danlu.core.recipe import Recipe
 from danlu.core.words import language
 from danlu.nn import device
-from danlu.train import checkpoint
+from danlu.train import checkpoint, non_finite
 from danlu.train.checkpoint import State
 from danlu.train.finish import finish
 from danlu.train.graph import draw
@@ -132,11 +134,15 @@ def _job(run: Run, prepared: Prepared, world: World) -> tuple[Job, list[dict[str
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"cache_limit": world.told(default_limit())})})
     if world.leads:
         run.write_recipe(recipe)
-        write_json(run.path / "machine.json", machine(where, threads) | {"processes": world.size})
+        notes += _on_this_machine(run, machine(where, threads) | {"processes": world.size})
     optimizer = make_optimizer(model, recipe.train.optimizer)
     if world.sharded:
         step_by_tensor(optimizer)
-    return Job(recipe, prepared.task, model, optimizer, prepared.sides, where, precision, State(), world, prepared.watch), notes
+    state = State(data=prepared.dataset.fingerprint)
+    job = Job(recipe, prepared.task, model, optimizer, prepared.sides, where, precision, state, world, prepared.watch)
+    if world.leads:
+        job.record = non_finite.keeper(run.path / "non-finite", prepared.dataset)
+    return job, notes
 
 
 def _threads(run: Run, recipe: Recipe, world: World) -> int | None:
@@ -164,6 +170,19 @@ def _same_data(run: Run, prepared: Prepared) -> None:
     write_json(file, {**prepared.dataset.describe(), "contract": prepared.contract.as_json()})
 
 
+def _on_this_machine(run: Run, now: dict[str, Any]) -> list[dict[str, Any]]:
+    """Writes `machine.json`; a note where the run began on a machine that may round otherwise, with another number of threads say."""
+    file, notes = run.path / "machine.json", []
+    if file.exists():
+        before = run.read("machine.json", "packages")
+        pairs = {name: (before.get(name, now[name]), now[name]) for name in ("processor", "threads", "device", "processes")}
+        pairs["torch"] = (before["packages"].get("torch"), now["packages"]["torch"])
+        changes = [f"{name} {was} -> {is_now}" for name, (was, is_now) in pairs.items() if was != is_now]
+        notes = [{"key": "train.other-machine", "changes": ", ".join(changes)}] if changes else []
+    write_json(file, now)
+    return notes
+
+
 def _said(notes: list[dict[str, Any]]) -> list[Warned]:
     return [Warned(0, 0.0, note["key"], {name: value for name, value in note.items() if name != "key"}) for note in notes]
 
@@ -171,29 +190,52 @@ def _said(notes: list[dict[str, Any]]) -> list[Warned]:
 def _take_up(run: Run, job: Job) -> list[Warned]:
     """Fills the job from the newest whole checkpoint, if there is one; what the user should know about damaged ones."""
     world = job.world
+    if world.leads:
+        checkpoint.sweep(run.checkpoints)
     newest, damaged = checkpoint.newest(run.checkpoints) if world.leads else (None, [])
     if path := world.told(str(newest or "")):
-        state, tensors = checkpoint.read(Path(path), job.recipe) if world.leads else (State(), checkpoint.Tensors({}, {}))
-        job.state = State(**world.told(asdict(state)))
-        tensors = checkpoint.restore(Path(path), checkpoint.Tensors(*map(world.same, tensors)), job.model, job.optimizer)
-        job.best, job.average = tensors.best, tensors.average
-        job.watch.add(job.state.spent)
+        state, tensors = _filled(job, Path(path))
+        if state.data != job.state.data:
+            raise RefusedError("train.checkpoint-differs", path, path=path)
+        job.state, job.best, job.average = state, tensors.best, tensors.average
+        job.watch.add(state.spent)
     return [Warned(job.state.step, job.state.seconds, "train.damaged-checkpoint", {"path": str(bad)}) for bad in damaged]
+
+
+def _filled(job: Job, path: Path) -> tuple[State, checkpoint.Tensors]:
+    """Model and optimizer of every process filled from the checkpoint at `path`; its state, and its tensors as theirs are."""
+    world = job.world
+    state, tensors = checkpoint.read(path, job.recipe) if world.leads else (State(), checkpoint.Tensors({}, {}))
+    state = State(**world.told(asdict(state)))
+    return state, checkpoint.restore(path, checkpoint.Tensors(*map(world.same, tensors)), job.model, job.optimizer)
+
+
+def _go_back(run: Run, job: Job) -> int:
+    """Puts the weights of the last regular checkpoint back, or of the newest whole one where the disk has damaged it; its step."""
+    path: Path | None = run.checkpoints / f"step-{job.state.anchor}"
+    if job.world.leads and not checkpoint.intact(path):
+        path = checkpoint.newest(run.checkpoints)[0]
+        if path is None:
+            raise ResourceError("files.disk-error", run.checkpoints, path=run.checkpoints)
+    state, tensors = _filled(job, Path(job.world.told(str(path))))
+    job.average, job.state.averaged = tensors.average, state.averaged
+    return state.step
 
 
 def _drive(run: Run, job: Job, full: Job, listen: Sequence[Callable[[Event], None]], warnings: list[Warned]) -> Finished:
     """Runs the loop with everyone listening; the final event. Training that had already ended only says so."""
     recorder = Recorder(run.path / "events.jsonl", job.state.events) if job.world.leads else None
     listeners: list[Callable[[Event], None]] = [recorder, *_listeners(run, job, full), *listen] if recorder else []
+    writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 
-    def save() -> Path:
+    def save() -> Future[Path] | None:
         tensors = checkpoint.collect(job.model, job.optimizer, job.best, job.average) if recorder or job.world.sharded else None
         if recorder is None:
-            return run.checkpoints
+            return None
         job.state.events = recorder.position()
-        return checkpoint.save(run.checkpoints, job.state, job.recipe, tensors)
+        return writer.submit(checkpoint.save, run.checkpoints, deepcopy(job.state), job.recipe, tensors)
 
-    job.save = save
+    job.save, job.go_back = save, lambda: _go_back(run, job)
     finished: Finished | None = None
     try:
         with asked_to_stop() as job.asked_to_stop:
@@ -202,6 +244,7 @@ def _drive(run: Run, job: Job, full: Job, listen: Sequence[Callable[[Event], Non
                 for hear in listeners:
                     hear(event)
     finally:
+        writer.shutdown()  # waits for a checkpoint under way, however the loop ended
         for hear in listeners:
             if close := getattr(hear, "close", None):
                 close()
