@@ -34,26 +34,33 @@ def check(recipe: RecipeLike, *overrides: str) -> Contract:
 
 
 def train(
-    recipe: RecipeLike, *overrides: str, out: str | Path | None = None, name: str = "", progress: bool = True, lang: str | None = None
+    recipe: RecipeLike,
+    *overrides: str,
+    out: str | Path | None = None,
+    name: str = "",
+    progress: bool = True,
+    lang: str | None = None,
+    profile: bool = False,
 ) -> Run:
     """Trains, judges, and writes bundle and report into a new run folder: `out`, or the next free `runs/NAME-N`.
 
-    `name` is the recipe's file name or task where left out; `lang` is the report's language.
+    `name` is the recipe's file name or task where left out; `lang` is the report's language. `profile` also writes
+    `profile/` into it: a trace, and a page that says where the time goes.
     """
     checked = recipe_of(recipe, overrides)
     name = name or (Path(recipe).stem if isinstance(recipe, (str, Path)) else checked.task_name)
     with _shown(progress) as listen:
         from danlu.train.train import train as run_train
 
-        return run_train(checked, out, name, listen, lang)
+        return run_train(checked, out, name, listen, lang, profile)
 
 
-def resume(run: str | Path, progress: bool = True, lang: str | None = None) -> Run:
+def resume(run: str | Path, progress: bool = True, lang: str | None = None, profile: bool = False) -> Run:
     """Continues a run that was stopped or killed, to the same bits; a finished run is returned as it is."""
     with _shown(progress) as listen:
         from danlu.train.train import resume as run_resume
 
-        return run_resume(run, listen, lang)
+        return run_resume(run, listen, lang, profile)
 
 
 def load(path: str | Path, device: str = "auto") -> Predictor:

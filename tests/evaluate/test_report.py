@@ -34,6 +34,8 @@ FACTS = {
     "seconds": 75.0,
 }
 
+OTHER_PAGES = ("profile",)
+
 
 def values(kind: str, rows: int) -> list:
     random = np.random.default_rng(0)
@@ -168,13 +170,36 @@ def test_many_looks_are_warned_of(tmp_path: Path) -> None:
     assert "scored 3 times" not in written(judged(looks=3), tmp_path)[1].text
 
 
-def test_every_word_of_the_page_exists_and_is_used() -> None:
+@pytest.mark.parametrize("room", ["report", *OTHER_PAGES])
+def test_every_word_of_the_page_exists_and_is_used(room: str) -> None:
     folder = Path(page_folder.__file__).parent
-    source = "".join(path.read_text(encoding="utf8") for path in folder.iterdir() if path.suffix in (".py", ".html"))
+    mine = [
+        path
+        for path in folder.iterdir()
+        if path.suffix in (".py", ".html") and (path.stem == room or (room == "report" and path.stem not in OTHER_PAGES))
+    ]
+    source = "".join(path.read_text(encoding="utf8") for path in mine)
     asked = set(re.findall(r"""(?:\bt|word)\(\s*"([a-z0-9_-]+)"[,)]""", source))
-    known = set(catalogue("report"))
+    known = set(catalogue(room))
     assert asked <= known
-    assert {"verdict-better", "verdict-same", "verdict-worse"} <= known
-    prefixes = ("kind-", "side-", "verdict-", "baseline-", "metric-", "about-", "split-", "machine-", "reason-", "slice-", "calibration-")
-    unused = {key for key in known - asked if not key.startswith(prefixes) and f'"{key}"' not in source}
+    assert room != "report" or {"verdict-better", "verdict-same", "verdict-worse"} <= known
+    prefixes = (
+        "kind-",
+        "side-",
+        "verdict-",
+        "baseline-",
+        "metric-",
+        "about-",
+        "split-",
+        "machine-",
+        "reason-",
+        "slice-",
+        "calibration-",
+        "part-",
+        "note-",
+        "run-",
+        "advice-",
+    )
+    frame = {"footer"} if room == "report" else {"title", "footer"}
+    unused = {key for key in known - asked - frame if not key.startswith(prefixes) and f'"{key}"' not in source}
     assert not unused

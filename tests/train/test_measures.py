@@ -57,7 +57,7 @@ def test_time_is_given_to_what_it_was_spent_on(tmp_path, monkeypatch):
     for target, seconds in (
         ("danlu.data.contract._encode", 100.0),  # three sides
         ("danlu.train.train.starting_model", 7000.0),
-        ("danlu.train.loop.take", 10000.0),
+        ("danlu.train.non_finite.take", 10000.0),
         ("danlu.train.loop.validation_metrics", 500000.0),
         ("danlu.train.finish.judge", 3000000.0),
         ("danlu.train.finish.store.save", 50000000.0),

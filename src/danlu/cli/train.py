@@ -17,6 +17,7 @@ def train(
     out: Out = "",
     processes: Annotated[int, typer.Option("--processes", help=say("cli.option-processes"), min=1)] = 1,
     resume: Annotated[str, typer.Option("--resume", help=say("cli.option-resume"), metavar="RUN")] = "",
+    profile: Annotated[bool, typer.Option("--profile", help=say("cli.option-profile"))] = False,
     json: Json = False,
     lang: Lang = "",
     *,
@@ -38,11 +39,11 @@ def train(
         from danlu.train.run import Run
 
         already = Run(resume).finished
-        run = api.resume(resume, lang=said)
+        run = api.resume(resume, lang=said, profile=profile)
         if already and place().rank == 0:
             line(say("cli.already-finished", path=run.path))
     elif recipe:
-        run = api.train(recipe, *overrides, out=out or None, lang=said)
+        run = api.train(recipe, *overrides, out=out or None, lang=said, profile=profile)
     else:
         raise InputError("cli.missing", "danlu train", name="RECIPE", usage="danlu train")
     if place().rank:  # its part is done: what is still to be taken down must not fail while the first process judges
@@ -51,6 +52,8 @@ def train(
     if json:
         emit(run.summary())
     tell(run)
+    if profile:
+        line(say("cli.where-profile", page=run.path / "profile" / "profile.html"))
     return 0
 
 

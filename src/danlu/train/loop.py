@@ -93,13 +93,14 @@ def loop(job: Job) -> Iterator[Event]:
             state.loss_count += float(taken.loss.count)
             state.step, state.batch = state.step + 1, state.batch + 1
             average.update(job, steps, state.batch == len(batches))
+            job.watch.turn("steps")
             if state.loss_count and (state.batch % every == 0 or state.batch == len(batches)):
                 yield _stepped(job, clock, taken)
             if state.batch < len(batches):
                 yield from _pause(job, clock, regular=spec.save.unit == "steps" and clock.due(spec.save, state))
         state.epoch, state.batch = state.epoch + 1, 0
-        job.watch.turn("evaluate")
         with average.judged(job, batches):
+            job.watch.turn("evaluate")
             event = _judge(job, clock)
         if event:
             yield event

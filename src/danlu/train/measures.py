@@ -7,6 +7,7 @@ padding, forward and backward. Nothing here runs while training does.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from danlu.core.stopwatch import Stopwatch
 from danlu.nn import adapt
 from danlu.train.machine import peak_memory
 from danlu.train.peak import peak_flops
@@ -22,6 +24,7 @@ from danlu.train.step import forward
 if TYPE_CHECKING:
     from danlu.train.loop import Job
 
+STEP = ("data", "forward", "backward", "optimizer", "sync", "steps")  # of a stopwatch; the last is what lies between: plans, records, checkpoints
 _SHORT = 5.0  # seconds of steps: measuring the machine for a shorter run is not worth its time
 _LONG = 60.0  # seconds of steps after which the machine is measured anew: it may have been busy the last time
 _LENGTHS = 5  # lengths of rows that are counted; those between are interpolated
@@ -30,16 +33,17 @@ _LENGTHS = 5  # lengths of rows that are counted; those between are interpolated
 def measures(job: Job) -> dict[str, Any]:
     """The part of `report.json` and of `train --json` that says what the run cost, over all resumes."""
     spent = job.watch.spent()
+    stepping = sum(spent.get(name, 0.0) for name in STEP)
     found = {
         "timing": {
             "setup_s": round(spent.get("setup", 0.0), 3),
-            "fit_s": round(spent.get("encode", 0.0) + spent.get("steps", 0.0), 3),
+            "fit_s": round(spent.get("encode", 0.0) + stepping, 3),
             "evaluate_s": round(spent.get("evaluate", 0.0), 3),
         },
         "peak_memory_bytes": max(job.state.peak_memory, peak_memory()),
         "device": str(job.device),
         "precision": job.precision,
-        "useful_flops_share": useful_share(job, spent.get("steps", 0.0)),
+        "useful_flops_share": useful_share(job, stepping),
     }
     if job.device.type == "cuda":
         found["peak_device_bytes"] = torch.cuda.max_memory_allocated(job.device)
@@ -54,6 +58,7 @@ def useful_share(job: Job, seconds: float) -> float | None:
 
 def useful_flops(job: Job) -> float:
     """Floating point operations of one epoch's forward and backward passes over the training rows, padding left out."""
+    job = replace(job, watch=Stopwatch())
     examples = job.sides["train"].examples
     lengths_N = np.array([job.task.length(example) for example in examples])
     order_N = np.argsort(lengths_N, kind="stable")

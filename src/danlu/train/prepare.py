@@ -49,9 +49,9 @@ class Prepared:
     watch: Stopwatch
 
 
-def prepare(recipe: Recipe) -> Prepared:
-    """Opens, splits, fits and encodes. InputError for data that cannot be read or that nothing can be learned from."""
-    watch = Stopwatch()
+def prepare(recipe: Recipe, watch: Stopwatch | None = None) -> Prepared:
+    """Opens, splits, fits and encodes, timed by `watch`. InputError for data that cannot be read or that nothing can be learned from."""
+    watch = watch or Stopwatch()
     cls = task_class(recipe.task_name)
     task = draft_task(recipe, cls)
     spec = task.model

@@ -5,6 +5,7 @@ The parts of a step are timed in the steps that are not traced, since tracing sl
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from danlu.train.loop import Job
 
 FOLDER = "profile"
-_FIRST, _TRACED = 2, 6  # steps before the trace begins, and in it
+_FIRST, _TRACED = 2, 4  # steps before the trace begins, and in it
 _SHOWN = 10  # operators
 
 
@@ -31,6 +32,7 @@ class Profile(Stopwatch):
 
     def __init__(self) -> None:
         super().__init__()
+        os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it writes to stderr
         self.steps, self.traced = 0, 0
         self._profiler: profile | None = None
         self._running = False
@@ -118,6 +120,7 @@ class Profile(Stopwatch):
 def write(folder: Path, job: Job, lang: str | None) -> None:
     """Writes `profile/` into a run folder: the page, its numbers and the trace. The job has been trained with a Profile as its watch."""
     watch = job.watch
+    watch.turn("profiler")
     seconds, steps = watch.step_seconds()
     spent = watch.spent()
     useful = useful_flops(job) * job.state.epoch / max(1, job.state.step)

@@ -46,10 +46,13 @@ def take(job: Job, positions_B: np.ndarray, steps: int) -> Taken:
     rate = set_rate(job.optimizer, factor(recipe.train.schedule, step, steps, job.state.scores))
     job.optimizer.zero_grad(set_to_none=True)
     loss = accumulate(job, positions_B)
+    job.watch.turn("optimizer")
     gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
     norm = scale_and_clip(gradients, loss.count, recipe.train.clip)
+    job.watch.turn("sync")
     taken = Taken(loss, float(norm), rate)
     if taken.finite:
+        job.watch.turn("optimizer")
         job.optimizer.step()
         shrink(job.optimizer, recipe.train.optimizer.l1)
     return taken
@@ -62,6 +65,7 @@ def accumulate(job: Job, positions_B: np.ndarray) -> Loss:
     for part, rows_B, weight in job.world.mine(divide(positions_B, job.recipe.train.micro_batch, job.world.size)):
         loss = learn(job, rows_B, part, weight)
         total, count = total + weight * loss.total.detach(), count + weight * loss.count
+    job.watch.turn("sync")
     return job.world.summed(job.model, Loss(total, count))
 
 
@@ -70,21 +74,27 @@ def learn(job: Job, positions_B: np.ndarray, part: int, weight: float) -> Loss:
     epsilon = job.recipe.train.adversarial.epsilon
     if not epsilon:
         loss = forward(job, positions_B, part)
+        job.watch.turn("backward")
         (loss.total * weight).backward()
         return loss
     with watched(job.model.embedding) as seen:
         loss = forward(job, positions_B, part)
+        job.watch.turn("backward")
         (loss.total * weight).backward()
     shift = shift_of(seen[0].grad, batch_of(job, positions_B), epsilon, job.model.packs)
     with moved(job.model.embedding, shift):
-        (forward(job, positions_B, part).total * weight).backward()
+        total = forward(job, positions_B, part).total
+        job.watch.turn("backward")
+        (total * weight).backward()
     return loss
 
 
 def forward(job: Job, positions_B: np.ndarray, part: int = 0) -> Loss:
     """The summed loss of micro-batch number `part` of this step; its randomness follows from (seed, step, part)."""
     torch.manual_seed(key(job.recipe.seed, "step", job.state.step, part))
+    job.watch.turn("data")
     batch = batch_of(job, positions_B)
+    job.watch.turn("forward")
     with autocast(job.precision, job.device):
         predicted = job.model(batch)
     return job.task.loss(predicted, batch)

@@ -22,6 +22,7 @@ from danlu.core.errors import InputError, RefusedError, ResourceError
 from danlu.core.events import Checked, Event, Finished, Warned
 from danlu.core.files import disk_errors, write_json
 from danlu.core.recipe import Recipe
+from danlu.core.stopwatch import Stopwatch
 from danlu.core.words import language
 from danlu.nn import device
 from danlu.train import checkpoint, non_finite
@@ -34,6 +35,8 @@ from danlu.train.machine import machine
 from danlu.train.optim import make_optimizer
 from danlu.train.prefix import boundary, default_limit, start_from_prefix
 from danlu.train.prepare import Prepared, prepare
+from danlu.train.profile import Profile
+from danlu.train.profile import write as write_profile
 from danlu.train.run import Run, create, locked, withdraw
 from danlu.train.shard import can_shard, shard, step_by_tensor, whole
 from danlu.train.signals import asked_to_stop
@@ -47,20 +50,21 @@ def train(
     name: str = "run",
     listen: Sequence[Callable[[Event], None]] = (),
     lang: str | None = None,
+    profile: bool = False,
 ) -> Run:
-    """Trains, judges and writes the bundle and the report into a new run folder; returns when all is done."""
+    """Trains, judges and writes the bundle and the report into a new run folder; returns when all is done. `profile` adds `profile/`."""
     with join() as world:
         run = Run(world.told(str(create(recipe, out, name).path) if world.leads else ""))
         with _held(run, world):
             try:
-                return _carry_out(run, recipe, world, listen, lang)
+                return _carry_out(run, recipe, world, listen, lang, profile)
             except (InputError, RefusedError):
                 if world.leads:
                     withdraw(run)
                 raise
 
 
-def resume(path: str | Path, listen: Sequence[Callable[[Event], None]] = (), lang: str | None = None) -> Run:
+def resume(path: str | Path, listen: Sequence[Callable[[Event], None]] = (), lang: str | None = None, profile: bool = False) -> Run:
     """Continues a run to the same bits as if it had never stopped; a finished run is returned as it is."""
     with join() as world:
         run = Run(path)
@@ -68,7 +72,7 @@ def resume(path: str | Path, listen: Sequence[Callable[[Event], None]] = (), lan
         if world.told(run.finished):
             return run
         with _held(run, world):
-            return _carry_out(run, recipe, world, listen, lang)
+            return _carry_out(run, recipe, world, listen, lang, profile)
 
 
 @contextmanager
@@ -87,8 +91,8 @@ def _held(run: Run, world: World) -> Iterator[None]:
         raise
 
 
-def _carry_out(run: Run, recipe: Recipe, world: World, listen: Sequence[Callable[[Event], None]], lang: str | None) -> Run:
-    prepared = prepare(recipe)
+def _carry_out(run: Run, recipe: Recipe, world: World, listen: Sequence[Callable[[Event], None]], lang: str | None, profile: bool) -> Run:
+    prepared = prepare(recipe, Profile() if profile else Stopwatch())
     if world.leads:
         _same_data(run, prepared)
     listen = listen if world.leads else ()
@@ -105,6 +109,8 @@ def _carry_out(run: Run, recipe: Recipe, world: World, listen: Sequence[Callable
     if world.sharded:
         _put_together(job, prepared)
     world.leave()
+    if world.leads and profile:
+        write_profile(run.path, job, lang)
     if world.leads:
         finish(run, prepared, full, job, finished, lang)
     return run
@@ -245,6 +251,7 @@ def _drive(run: Run, job: Job, full: Job, listen: Sequence[Callable[[Event], Non
                     hear(event)
     finally:
         writer.shutdown()  # waits for a checkpoint under way, however the loop ended
+        job.watch.close()
         for hear in listeners:
             if close := getattr(hear, "close", None):
                 close()

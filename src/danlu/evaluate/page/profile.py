@@ -62,4 +62,4 @@ def _arithmetic(numbers: Mapping[str, Any], word: Callable[..., str]) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:,.3g}"
+    return f"{1000 * seconds:,.0f}" if seconds >= 0.1 else f"{1000 * seconds:.3g}"
