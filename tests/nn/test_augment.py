@@ -56,6 +56,15 @@ def test_flip_mirrors_about_half() -> None:
     assert 150 < int(mirrored_B.sum()) < 250
 
 
+def test_every_picture_is_mirrored_in_one_of_two_epochs() -> None:
+    image_BCHW, rows_B = pictures(100, 1, 2, 5), torch.arange(100)
+    for epoch in (0, 6):
+        first_B, second_B = (
+            (augment_images(image_BCHW, rows_B, ["flip"], 0, e) == image_BCHW).flatten(1).all(1) for e in (epoch, epoch + 1)
+        )
+        assert bool((first_B ^ second_B).all())
+
+
 def test_shift_moves_whole_pixels_and_reflects() -> None:
     image_BCHW = torch.arange(16 * 16, dtype=torch.float32).view(1, 1, 16, 16).expand(300, -1, -1, -1)
     made_BCHW = augment_images(image_BCHW, torch.arange(300), ["shift"], 0, 0)

@@ -1,8 +1,10 @@
 """What is particular to pictures: stems by size, any size at all, normalising inside the model."""
 
+import numpy as np
 import pytest
 import torch
 
+from danlu.fields.image import whitening
 from danlu.nn.image.model import ImageModel
 from danlu.nn.image.vit import Patches
 from danlu.nn.model import parameter_count
@@ -27,9 +29,9 @@ def test_every_size_can_be_learned_and_answered(name: str, shape: tuple[int, int
 
 
 def test_stem_keeps_small_pictures_and_quarters_large_ones() -> None:
-    for name in ("cnn", "resnet"):
+    for name, side in (("cnn", 31), ("resnet", 32)):
         small, large = build(name, 32, 32), build(name, 128, 96)
-        assert small.stem(torch.zeros(1, 1, 32, 32)).shape[2:] == (32, 32)
+        assert small.stem(torch.zeros(1, 1, 32, 32)).shape[2:] == (side, side)
         assert large.stem(torch.zeros(1, 1, 128, 96)).shape[2:] == (32, 24)
 
 
@@ -65,3 +67,18 @@ def test_patches_are_few_and_cover_every_pixel() -> None:
 def test_every_picture_architecture_takes_the_same_facts() -> None:
     for name in ARCHITECTURES["image"]:
         assert issubclass(architecture("image", name), ImageModel)
+
+
+def test_the_first_layer_begins_by_whitening_patches() -> None:
+    random = np.random.Generator(np.random.Philox(1))
+    smooth = [random.integers(0, 128, (12, 12, 1)).repeat(2, 0).repeat(2, 1).repeat(3, 2) + random.integers(0, 99, (24, 24, 3)) for _ in range(30)]
+    mean, std = [0.4, 0.4, 0.4], [0.2, 0.2, 0.2]
+    facts = {"channels": 3, "height": 24, "width": 24, "mean": mean, "std": std}
+    model = architecture("image", "cnn")(3, "small", **facts)
+    model.start(torch.from_numpy(whitening(smooth, mean, std)))
+    batch = {"image": torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2)}
+    with torch.no_grad():
+        values_PN = model.stem[0](model.normalised(batch)).transpose(0, 1).flatten(1)
+    assert torch.allclose(values_PN[:12], -values_PN[12:], atol=1e-4)
+    correlations_PP = values_PN[:12] @ values_PN[:12].T / values_PN.shape[1]
+    torch.testing.assert_close(correlations_PP, torch.eye(12), atol=0.02, rtol=0)

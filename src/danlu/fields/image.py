@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+_FLOOR = 5e-4  # added to a variance, so that a constant patch is not blown up
 _LUMA = np.array([299, 587, 114], dtype=np.uint32)  # ITU-R BT.601, in thousandths
 _KEPT = 2 / 3  # a picture that would lose more than the rest of this to cropping is padded instead
 
@@ -51,6 +54,21 @@ def fit_to(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
     canvas_HWC[:] = np.median(_border(scaled_HWC), axis=0).astype(np.uint8)
     canvas_HWC[top : top + scaled_HWC.shape[0], left : left + scaled_HWC.shape[1]] = scaled_HWC
     return canvas_HWC
+
+
+def whitening(pictures: Sequence[np.ndarray], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """Filters that turn 2 x 2 patches of normalised pictures into uncorrelated values of deviation 1: float32 [P, P], P = 4 C.
+
+    Lines are eigenvectors of the patches' covariance in the order C, y, x, over the root of their eigenvalue (PCA whitening).
+    """
+    total_PP, count = np.zeros((4 * len(mean), 4 * len(mean))), 0
+    for image_HWC in pictures:
+        x_HWC = (image_HWC / np.float32(255) - np.float32(mean)) / np.float32(std)
+        patches = np.lib.stride_tricks.sliding_window_view(x_HWC, (2, 2), axis=(0, 1)).reshape(-1, 4 * len(mean))
+        total_PP += patches.T @ patches
+        count += len(patches)
+    values_P, vectors_PP = np.linalg.eigh(total_PP / max(1, count))
+    return (vectors_PP / np.sqrt(values_P.clip(0) + _FLOOR)).T[::-1].astype(np.float32)
 
 
 def _border(image_HWC: np.ndarray) -> np.ndarray:

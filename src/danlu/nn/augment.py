@@ -1,5 +1,6 @@
 """Changing whole batches of pictures while training. Every draw is a function of (seed, epoch, row), so a row is changed the same way
-whatever batch it is in, and a resumed run changes it as the uninterrupted one would.
+whatever batch it is in, and a resumed run changes it as the uninterrupted one would. The draws of every second epoch are those of the
+epoch before, moved by half their range: a picture is mirrored in exactly one of the two (Jordan 2024, arXiv 2404.00498, section 3.6).
 
 Shapes: B batch, C channels, H height, W width. Values are 0..255, uint8 or float32.
 """
@@ -21,7 +22,8 @@ def augment_images(image_BCHW: Tensor, rows_B: Tensor, steps: Sequence[str], see
     rows = rows_B.cpu().numpy()
     for name in steps:
         step, count = STEPS[name]
-        draws_BK = torch.from_numpy(uniforms(seed, epoch, rows, count, salt=name)).to(image_BCHW.device)
+        draws_BK = torch.from_numpy(uniforms(seed, epoch // 2, rows, count, salt=name)).to(image_BCHW.device)
+        draws_BK = (draws_BK + 0.5) % 1 if epoch % 2 else draws_BK
         image_BCHW = step(image_BCHW, draws_BK)
     return image_BCHW
 

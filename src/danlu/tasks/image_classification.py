@@ -13,7 +13,7 @@ from pydantic import Field
 
 from danlu.core.errors import InputError
 from danlu.core.types import Batch, Example, Row
-from danlu.fields.image import fit_to, is_coloured, to_channels
+from danlu.fields.image import fit_to, is_coloured, to_channels, whitening
 from danlu.tasks.classification import Classification, ClassificationOptions
 
 STEPS = ("affine", "flip", "shift", "erase", "colour")
@@ -45,6 +45,7 @@ class ImageClassification(Classification):
     inputs: ClassVar[dict[str, str]] = {"image": "image"}
     Options = ImageOptions
     architecture: ClassVar[str] = "cnn"
+    whitening: np.ndarray | None = None  # of patches, where `fit` just saw the pictures; a bundle has it in its weights
 
     # -- facts -------------------------------------------------------------------------------------------------
     def fit_inputs(self, rows: Iterable[Row]) -> None:
@@ -58,7 +59,9 @@ class ImageClassification(Classification):
             self.channels = 3 if self.coloured else 1
             self.height, self.width = self._size([image_HWC.shape[:2] for image_HWC in pictures])
             self.mean, self.std = _moments([self._fitted(image_HWC) for image_HWC in pictures])
-        self.mirrors = mirrors([self._fitted(image_HWC) for image_HWC in pictures], [row[self.target] for row in sample])
+        fitted = [self._fitted(image_HWC) for image_HWC in pictures]
+        self.whitening = whitening(fitted, self.mean, self.std)
+        self.mirrors = mirrors(fitted, [row[self.target] for row in sample])
 
     def _size(self, shapes: list[tuple[int, int]]) -> tuple[int, int]:
         """Small pictures keep their median size exactly; larger ones keep its aspect at no more than 128 x 128 pixels."""
@@ -105,9 +108,14 @@ class ImageClassification(Classification):
 
     # -- model and training ------------------------------------------------------------------------------------
     def build(self) -> Any:
+        import torch
+
         from danlu.nn.table import architecture
 
-        return architecture("image", self.model.architecture)(len(self.labels), self.model.size, **self._model_facts())
+        model = architecture("image", self.model.architecture)(len(self.labels), self.model.size, **self._model_facts())
+        if self.whitening is not None and hasattr(model, "start"):
+            model.start(torch.from_numpy(self.whitening))
+        return model
 
     def augmentation(self) -> list[str]:
         """The recipe's steps, else what fits the data: mirrored only where mirrored pictures keep their class."""
