@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from danlu.nn.image.model import BatchNorm, ImageModel, conv_norm
 
 WIDTHS = {"small": (32, 64, 128), "base": (64, 128, 256)}
-_TINY = 16  # pixels; up to here the first layer loses no border
+_TINY = 16  # pixels; up to here nothing of the border can be spared, and patches say little
 
 
 class Pair(nn.Sequential):
@@ -35,14 +35,15 @@ class CNN(ImageModel):
         side = min(self.sides)
         slim = self.channels == 1 and max(self.sides) > 16
         widths = [width // 2 if slim else width for width in WIDTHS[size]]
-        if self.is_small:
-            before = 8 * self.channels
-            self.stem = nn.Sequential(nn.Conv2d(self.channels, before, 2, padding=int(side <= _TINY)), nn.ReLU(inplace=True))
-            side += 1 if side <= _TINY else -1
-        else:
-            before = widths[0] // 2
+        before = widths[0] // 2
+        if not self.is_small:
             self.stem = nn.Sequential(conv_norm(self.channels, before, 5, 2), conv_norm(before, before, 3, 2))
             side //= 4
+        elif side <= _TINY:
+            self.stem = conv_norm(self.channels, before)
+        else:
+            before, side = 8 * self.channels, side - 1
+            self.stem = nn.Sequential(nn.Conv2d(self.channels, before, 2), nn.ReLU(inplace=True))
         pairs = []
         for width in widths:
             pairs.append(Pair(before, width, side >= 4))
@@ -53,11 +54,11 @@ class CNN(ImageModel):
 
     def start(self, whitening_PP: Tensor) -> None:
         """Take the filters that make 2 x 2 patches of the training pictures white, each as it is and negated; P values in a patch."""
-        if self.is_small:
-            filters = torch.cat([whitening_PP, -whitening_PP]).view_as(self.stem[0].weight)
+        first = self.stem[0]
+        if isinstance(first, nn.Conv2d) and first.kernel_size == (2, 2):
             with torch.no_grad():
-                self.stem[0].weight.copy_(filters)
-                self.stem[0].bias.zero_()
+                first.weight.copy_(torch.cat([whitening_PP, -whitening_PP]).view_as(first.weight))
+                first.bias.zero_()
 
     def pool(self, x: Tensor, batch: dict[str, Tensor]) -> Tensor:
         return x.mean(dim=(2, 3))
