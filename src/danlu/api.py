@@ -10,8 +10,11 @@ from danlu.core.recipe import Recipe
 from danlu.core.recipe_file import load_recipe, make_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from danlu.bundle.predictor import Predictor
     from danlu.data.contract import Contract
+    from danlu.train.plan import Formula, Plan
     from danlu.train.run import Run
 
 RecipeLike = str | Path | Mapping[str, Any] | Recipe
@@ -31,6 +34,13 @@ def check(recipe: RecipeLike, *overrides: str) -> Contract:
     from danlu.train.prepare import check as run_check
 
     return run_check(recipe_of(recipe, overrides))
+
+
+def plan(recipe: RecipeLike, *overrides: str, hear: Callable[[Formula], None] = lambda formula: None) -> Plan:
+    """Memory, time and disk that training would take: by formula, which `hear` gets at once, then measured on a few real steps."""
+    from danlu.train.plan import plan as run_plan
+
+    return run_plan(recipe_of(recipe, overrides), hear)
 
 
 def train(

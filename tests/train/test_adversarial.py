@@ -32,7 +32,7 @@ def job_of(folder: Path, task: str, model: dict[str, Any], **train: Any) -> Job:
 
 def gradients(job: Job) -> list[torch.Tensor]:
     job.optimizer.zero_grad()
-    step.accumulate(job, np.arange(ROWS))
+    step.accumulate(job, np.arange(ROWS), step.micro_batch(job))
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in job.model.parameters()]
 
 

@@ -182,6 +182,27 @@ def test_saved_and_restored_goes_on_to_the_same_bits(name: str) -> None:
         assert torch.equal(ours, wanted)
 
 
+def test_state_of_channels_last_kernels_comes_back_in_their_order() -> None:
+    """Fused steps walk through memory: a momentum in another order would be that of other weights."""
+
+    def kernels() -> Plain:
+        model = Plain()
+        model.body = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return model
+
+    torch.manual_seed(0)
+    whole = kernels()
+    first, second = (copy.deepcopy(whole) for _ in range(2))
+    expected = stepped(whole, make_optimizer(whole, spec("adamw")))
+    optimizer = make_optimizer(first, spec("adamw"))
+    stepped(first, optimizer, 0, 2)
+    second.load_state_dict(first.state_dict())
+    fresh = make_optimizer(second, spec("adamw"))
+    restore_optimizer(fresh, {key: tensor.clone().contiguous() for key, tensor in optimizer_tensors(optimizer).items()})
+    for ours, wanted in zip(stepped(second, fresh, 2), expected, strict=True):
+        assert torch.equal(ours, wanted)
+
+
 def test_l1_shrinks_towards_0_and_stays_there() -> None:
     model = Plain()
     optimizer = make_optimizer(model, Optimizer(name="sgd", lr=0.1, weight_decay=0.0, l1=1.0))

@@ -33,7 +33,7 @@ def job_of_prepared(prepared: Prepared) -> Job:
 def gradients(job: Job, rows: int = 16) -> tuple[float, list[torch.Tensor]]:
     job.model.eval()  # dropout and batch norm look at one micro-batch at a time
     job.optimizer.zero_grad()
-    loss = step.accumulate(job, np.arange(rows))
+    loss = step.accumulate(job, np.arange(rows), step.micro_batch(job) or rows)
     found = [p.grad for p in job.model.parameters() if p.grad is not None]
     step.scale_and_clip(found, loss.count, Clip(by="none"))
     return float(loss.total) / loss.count, found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from danlu.core.types import Example, Prediction, Row
 from danlu.data.batches import plain_plan
 from danlu.data.media import open_value
 from danlu.nn.device import autocast, pick_device
+from danlu.nn.memory import halving
 from danlu.nn.model import Model
 from danlu.tasks.task import Task
 
@@ -28,17 +30,36 @@ def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, torch
 
 
 def outputs(
-    task: Task, model: Model, examples: Sequence[Example], device: torch.device, precision: str = "fp32", batch_size: int = BATCH
+    task: Task,
+    model: Model,
+    examples: Sequence[Example],
+    device: torch.device,
+    precision: str = "fp32",
+    batch_size: int = BATCH,
+    told: Callable[[int], None] = lambda rows: None,
 ) -> np.ndarray:
-    """Model outputs of examples in their order, float32 [N, ...]. The model is put in evaluation mode."""
+    """Model outputs of examples in their order, float32 [N, ...]. The model is put in evaluation mode.
+
+    Where memory does not suffice, fewer rows are computed at a time, and `told` hears how many.
+    """
     model.eval()
     result: np.ndarray | None = None
+
+    def answer(rows_B: np.ndarray, size: int) -> np.ndarray:
+        parts = []
+        for start in range(0, len(rows_B), size):
+            batch = to_device(task.collate([examples[i] for i in rows_B[start : start + size]]), device)
+            with autocast(precision, device):
+                parts.append(model(batch).float().cpu().numpy())
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
     with torch.inference_mode():
         for rows_B in plain_plan([task.length(example) for example in examples], batch_size):
-            batch = to_device(task.collate([examples[i] for i in rows_B]), device)
-            with autocast(precision, device):
-                part = model(batch)
-            part = part.float().cpu().numpy()
+            wanted = min(len(rows_B), batch_size)
+            part, size = halving(partial(answer, rows_B), wanted)
+            if size < wanted:
+                batch_size = size
+                told(size)
             if result is None:
                 result = np.empty((len(examples), *part.shape[1:]), dtype=np.float32)
             result[rows_B] = part

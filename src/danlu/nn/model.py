@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from danlu.core.errors import InputError
 
@@ -122,6 +123,12 @@ class Model(nn.Module):
 def is_vector(p: nn.Parameter) -> bool:
     """Whether a parameter belongs to a norm, a bias or another vector, which no decay shrinks."""
     return p.ndim <= 1 or getattr(p, "is_scale", False)
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """The tensors that a forward pass changes while training: what batch norm counts and averages."""
+    norms = [module for module in model.modules() if isinstance(module, _NormBase) and module.track_running_stats and module.training]
+    return [tensor for norm in norms for tensor in norm.buffers(recurse=False)]
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -28,7 +28,7 @@ from danlu.nn.model import Model
 from danlu.train.optim import optimizer_tensors, restore_optimizer
 from danlu.train.shard import like, whole
 
-_KEPT = 2  # the newest, and one to fall back to should the disk damage it
+KEPT = 2  # the newest, and one to fall back to should the disk damage it
 _STATE = "state.json"
 
 
@@ -50,6 +50,8 @@ class State:
     peak_memory: int = 0  # bytes
     loss_sum: float = 0.0  # since the last Stepped event
     loss_count: float = 0.0
+    micro_batch: int | None = None  # rows computed at a time since memory ran out
+    answered: int | None = None  # the same of evaluation
     done: str = ""  # why training ended, once it has
     events: int = 0  # bytes of events.jsonl that belong to this state
     data: str = ""  # the fingerprint of what is learned from
@@ -91,7 +93,7 @@ def save(folder: Path, state: State, recipe: Recipe, tensors: Tensors) -> Path:
     if not intact(target):
         raise ResourceError("files.disk-error", target, path=target)
     older = [path for path in _by_step(folder) if _number(path) < state.step]
-    kept_paths = {target, folder / f"step-{state.anchor}", *older[: _KEPT - 1]}
+    kept_paths = {target, folder / f"step-{state.anchor}", *older[: KEPT - 1]}
     for path in _by_step(folder):
         if path not in kept_paths:  # a newer one can only be damaged: this state would have come from it
             shutil.rmtree(path, ignore_errors=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from danlu.bundle.predictor import outputs
+from danlu.bundle.predictor import BATCH, outputs
 from danlu.core.errors import InputError, Stopped
-from danlu.core.events import Evaluated, Event, Finished, Saved, Started, Stepped
+from danlu.core.events import Evaluated, Event, Finished, Saved, Started, Stepped, Warned
 from danlu.core.recipe import Metric, Recipe, Save
 from danlu.core.stopwatch import Stopwatch
 from danlu.data.batches import Size, count, plan
@@ -36,6 +36,7 @@ from danlu.train.step import Taken
 from danlu.train.world import World
 
 WATCHED = get_args(Metric)
+Planned = Callable[[Sequence[int], Size, int, int], list[np.ndarray]]
 _REPORTS = 20  # Stepped events in an epoch
 
 
@@ -62,8 +63,11 @@ class Job:
     asked_to_stop: Callable[[], int] = lambda: 0  # the signal's number, or 0
 
 
-def loop(job: Job) -> Iterator[Event]:
-    """Trains to the end of the recipe; at the end `job.best` holds the chosen weights. Stopped where a signal asked for it, after saving."""
+def loop(job: Job, planned: Planned | None = None) -> Iterator[Event]:
+    """Trains to the end of the recipe; at the end `job.best` holds the chosen weights. Stopped where a signal asked for it, after saving.
+
+    `planned` stands in for `data.batches.plan` where only some batches are wanted.
+    """
     state, spec = job.state, job.recipe.train
     train = job.sides["train"]
     lengths = [job.task.length(example) for example in train.examples]
@@ -84,7 +88,7 @@ def loop(job: Job) -> Iterator[Event]:
         yield from _pause(job, clock, regular=True)
     while not state.done:
         job.watch.turn("steps")
-        batches = plan(lengths, size, job.recipe.seed, state.epoch)
+        batches = (planned or plan)(lengths, size, job.recipe.seed, state.epoch)
         every = max(1, len(batches) // _REPORTS)
         adapt.begin_epoch(job.model, job.recipe.model.adapt, state.epoch)
         while state.batch < len(batches):
@@ -94,14 +98,20 @@ def loop(job: Job) -> Iterator[Event]:
             state.step, state.batch = state.step + 1, state.batch + 1
             average.update(job, steps, state.batch == len(batches))
             job.watch.turn("steps")
+            if taken.divided:
+                yield Warned(state.step, clock(), "train.divided", {"rows": state.micro_batch})
+                clock.hurry()
             if state.loss_count and (state.batch % every == 0 or state.batch == len(batches)):
                 yield _stepped(job, clock, taken)
             if state.batch < len(batches):
                 yield from _pause(job, clock, regular=spec.save.unit == "steps" and clock.due(spec.save, state))
         state.epoch, state.batch = state.epoch + 1, 0
+        answered = state.answered
         with average.judged(job, batches):
             job.watch.turn("evaluate")
             event = _judge(job, clock)
+        if state.answered != answered:
+            yield Warned(state.step, clock(), "train.divided-evaluation", {"rows": state.answered})
         if event:
             yield event
         job.watch.turn("save" if state.done else "steps")
@@ -150,10 +160,16 @@ def _snapshot(model: Model) -> dict[str, Tensor]:
 
 def validation_metrics(job: Job, side: Encoded) -> dict[str, float]:
     """The watched metrics on one side, in the precision of training."""
+    state = job.state
+
+    def told(rows: int) -> None:
+        state.answered = rows
+
     job.world.level(job.model.buffers())
     count = len(side.examples)
     mine = [side.examples[i] for i in job.world.share(count)]
-    logits_NC = job.world.gathered(outputs(job.task, job.model, mine, job.device, job.precision), count)
+    logits_NC = outputs(job.task, job.model, mine, job.device, job.precision, state.answered or BATCH, told)
+    logits_NC = job.world.gathered(logits_NC, count)
     targets_N = np.array([int(example["target"]) for example in side.examples])
     probabilities_NC = job.task.probabilities(logits_NC)
     return job.world.told({name: point(probabilities_NC, targets_N, name) for name in WATCHED})
@@ -209,6 +225,10 @@ class _Clock:
 
     def saved(self, state: State) -> None:
         self._last = {"seconds": self(), "steps": state.step, "epochs": state.epoch}
+
+    def hurry(self) -> None:
+        """Makes the next checkpoint due at once."""
+        self._last = dict.fromkeys(self._last, -(2.0**60))
 
     def due(self, spec: Save, state: State) -> bool:
         """Seconds count from the last checkpoint, steps and epochs from the start, so that a resumed run saves where an unbroken one does."""

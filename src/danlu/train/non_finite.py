@@ -61,7 +61,7 @@ def attempt(job: Job, clock: Callable[[], float], positions_B: np.ndarray, steps
 
 
 def _nothing() -> Taken:
-    return Taken(Loss(0.0, 0.0), 0.0, 0.0)
+    return Taken(Loss(0.0, 0.0), 0.0, 0.0, False)
 
 
 def keeper(folder: Path, dataset: Dataset) -> Callable[[State, Taken, np.ndarray], tuple[str, str]]:

@@ -36,12 +36,13 @@ def starting_model(prepared: Prepared, recipe: Recipe) -> tuple[Model, list[dict
         notes = load_body(model, base)
     notes += model.settle()
     if base:
-        adapt.apply(model, recipe.model.adapt, _few_rows(prepared))
+        adapt.apply(model, recipe.model.adapt, few_rows(prepared))
     _as_wished(model, recipe)
     return model, notes
 
 
-def _few_rows(prepared: Prepared) -> dict[str, torch.Tensor]:
+def few_rows(prepared: Prepared) -> dict[str, torch.Tensor]:
+    """A batch of two rows to try a model on."""
     return to_device(prepared.task.collate(prepared.sides["train"].examples[:2]), torch.device("cpu"))
 
 

@@ -20,6 +20,8 @@ from danlu.core.types import Loss
 from danlu.data.batches import divide
 from danlu.nn.adversarial import moved, shift_of, watched
 from danlu.nn.device import autocast
+from danlu.nn.memory import halving
+from danlu.nn.model import running_statistics
 from danlu.train.optim import set_rate, shrink
 from danlu.train.schedule import factor
 from danlu.train.shard import local, whole
@@ -29,11 +31,15 @@ if TYPE_CHECKING:
 
 
 class Taken(NamedTuple):
-    """The sum of the step's losses and its count, the gradient's norm before clipping and the learning rate."""
+    """The sum of the step's losses and its count, the gradient's norm before clipping and the learning rate.
+
+    `divided`: memory did not suffice, and from this step on `job.state.micro_batch` rows are computed at a time.
+    """
 
     loss: Loss
     norm: float
     rate: float
+    divided: bool
 
     @property
     def finite(self) -> bool:
@@ -44,13 +50,12 @@ def take(job: Job, positions_B: np.ndarray, steps: int) -> Taken:
     """One optimizer step on the training rows at `positions_B`, number `job.state.step` of `steps`. One that is not finite changes no weight."""
     recipe, step = job.recipe, job.state.step
     rate = set_rate(job.optimizer, factor(recipe.train.schedule, step, steps, job.state.scores))
-    job.optimizer.zero_grad(set_to_none=True)
-    loss = accumulate(job, positions_B)
+    loss, divided = fitting(job, positions_B)
     job.watch.turn("optimizer")
     gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
     norm = scale_and_clip(gradients, loss.count, recipe.train.clip)
     job.watch.turn("sync")
-    taken = Taken(loss, float(norm), rate)
+    taken = Taken(loss, float(norm), rate, divided)
     if taken.finite:
         job.watch.turn("optimizer")
         job.optimizer.step()
@@ -58,11 +63,39 @@ def take(job: Job, positions_B: np.ndarray, steps: int) -> Taken:
     return taken
 
 
-def accumulate(job: Job, positions_B: np.ndarray) -> Loss:
-    """Adds the gradients of the summed loss over all micro-batches of all processes; the sum and the count."""
+def fitting(job: Job, positions_B: np.ndarray) -> tuple[Loss, bool]:
+    """The gradients of the step in micro-batches that fit into memory, and whether they are smaller than before; the state remembers.
+
+    A failed attempt leaves nothing behind: neither gradients nor what batch norm had seen.
+    """
+    statistics = running_statistics(job.model)
+    before = [tensor.clone() for tensor in statistics]
+
+    def attempt(size: int | None) -> Loss:
+        job.optimizer.zero_grad(set_to_none=True)
+        for tensor, value in zip(statistics, before, strict=True):
+            tensor.copy_(value)
+        return accumulate(job, positions_B, size)
+
+    if job.world.size > 1:  # the others already wait for this one's gradients: all end
+        return attempt(micro_batch(job)), False
+    wanted = min(len(positions_B), micro_batch(job) or len(positions_B))
+    loss, size = halving(attempt, wanted)
+    if size < wanted:
+        job.state.micro_batch = size
+    return loss, size < wanted
+
+
+def micro_batch(job: Job) -> int | None:
+    """Rows computed at a time: what memory allowed so far in this run, else what the recipe says."""
+    return job.state.micro_batch or job.recipe.train.micro_batch
+
+
+def accumulate(job: Job, positions_B: np.ndarray, size: int | None) -> Loss:
+    """Adds the gradients of the summed loss over all micro-batches (`size` rows each) of all processes; the sum and the count."""
     total: Tensor | float = 0.0
     count: Tensor | float = 0
-    for part, rows_B, weight in job.world.mine(divide(positions_B, job.recipe.train.micro_batch, job.world.size)):
+    for part, rows_B, weight in job.world.mine(divide(positions_B, size, job.world.size)):
         loss = learn(job, rows_B, part, weight)
         total, count = total + weight * loss.total.detach(), count + weight * loss.count
     job.watch.turn("sync")

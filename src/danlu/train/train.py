@@ -25,12 +25,13 @@ from danlu.core.recipe import Recipe
 from danlu.core.stopwatch import Stopwatch
 from danlu.core.words import language
 from danlu.nn import device
+from danlu.nn.memory import out_of_memory
 from danlu.train import checkpoint, non_finite
 from danlu.train.checkpoint import State
 from danlu.train.finish import finish
 from danlu.train.graph import draw
 from danlu.train.listeners import Listener, MLflow, Recorder, TensorBoard, Wandb
-from danlu.train.loop import Job, loop
+from danlu.train.loop import Job, Planned, loop
 from danlu.train.machine import machine
 from danlu.train.optim import make_optimizer
 from danlu.train.prefix import boundary, default_limit, start_from_prefix
@@ -51,13 +52,17 @@ def train(
     listen: Sequence[Callable[[Event], None]] = (),
     lang: str | None = None,
     profile: bool = False,
+    planned: Planned | None = None,
 ) -> Run:
-    """Trains, judges and writes the bundle and the report into a new run folder; returns when all is done. `profile` adds `profile/`."""
+    """Trains, judges and writes the bundle and the report into a new run folder; returns when all is done. `profile` adds `profile/`.
+
+    `planned`: see `loop`.
+    """
     with join() as world:
         run = Run(world.told(str(create(recipe, out, name).path) if world.leads else ""))
         with _held(run, world):
             try:
-                return _carry_out(run, recipe, world, listen, lang, profile)
+                return _carry_out(run, recipe, world, listen, lang, profile, planned)
             except (InputError, RefusedError):
                 if world.leads:
                     withdraw(run)
@@ -81,17 +86,23 @@ def _held(run: Run, world: World) -> Iterator[None]:
     try:
         with locked(run) if world.leads else nullcontext(), disk_errors(run.path):
             yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ResourceError("train.out-of-memory", run.path) from error
     except SafetensorError as error:  # it wraps the system's error in a text
         raise ResourceError("files.disk-full", run.path, path=run.path) from error
-    except RuntimeError as error:
-        if "not enough memory" in str(error) or "can't allocate memory" in str(error):  # as the allocators of the systems say it
+    except (MemoryError, RuntimeError) as error:
+        if out_of_memory(error):
             raise ResourceError("train.out-of-memory", run.path) from error
         raise
 
 
-def _carry_out(run: Run, recipe: Recipe, world: World, listen: Sequence[Callable[[Event], None]], lang: str | None, profile: bool) -> Run:
+def _carry_out(
+    run: Run,
+    recipe: Recipe,
+    world: World,
+    listen: Sequence[Callable[[Event], None]],
+    lang: str | None,
+    profile: bool,
+    planned: Planned | None = None,
+) -> Run:
     prepared = prepare(recipe, Profile() if profile else Stopwatch())
     if world.leads:
         _same_data(run, prepared)
@@ -103,7 +114,7 @@ def _carry_out(run: Run, recipe: Recipe, world: World, listen: Sequence[Callable
     job, more = start_from_prefix(full)
     prepared.watch.turn("setup")
     warnings = [*_said(notes + more), *_take_up(run, job)]
-    finished = _drive(run, job, full, listen, warnings)
+    finished = _drive(run, job, full, listen, chain(warnings, loop(job, planned)))
     if job.best is not None:
         job.model.load_state_dict(job.best)
     if world.sharded:
@@ -228,8 +239,8 @@ def _go_back(run: Run, job: Job) -> int:
     return state.step
 
 
-def _drive(run: Run, job: Job, full: Job, listen: Sequence[Callable[[Event], None]], warnings: list[Warned]) -> Finished:
-    """Runs the loop with everyone listening; the final event. Training that had already ended only says so."""
+def _drive(run: Run, job: Job, full: Job, listen: Sequence[Callable[[Event], None]], events: Iterator[Event]) -> Finished:
+    """Runs the loop's `events` with everyone listening; the final event. Training that had already ended only says so."""
     recorder = Recorder(run.path / "events.jsonl", job.state.events) if job.world.leads else None
     listeners: list[Callable[[Event], None]] = [recorder, *_listeners(run, job, full), *listen] if recorder else []
     writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -245,7 +256,7 @@ def _drive(run: Run, job: Job, full: Job, listen: Sequence[Callable[[Event], Non
     finished: Finished | None = None
     try:
         with asked_to_stop() as job.asked_to_stop:
-            for event in chain(warnings, loop(job)):
+            for event in events:
                 finished = event if isinstance(event, Finished) else finished
                 for hear in listeners:
                     hear(event)
