@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from danlu.bundle.predictor import Predictor
     from danlu.data.contract import Contract
     from danlu.train.plan import Formula, Plan
+    from danlu.train.prove import Proof
     from danlu.train.run import Run
 
 RecipeLike = str | Path | Mapping[str, Any] | Recipe
@@ -71,6 +72,13 @@ def resume(run: str | Path, progress: bool = True, lang: str | None = None, prof
         from danlu.train.train import resume as run_resume
 
         return run_resume(run, listen, lang, profile)
+
+
+def prove(recipe: RecipeLike | None = None, *overrides: str) -> Iterator[Proof]:
+    """Shows on this machine that every shortcut of training equals the plain way: on a few rows of the recipe's data, or on small texts."""
+    from danlu.train.prove import prove as run_prove
+
+    yield from run_prove(None if recipe is None else recipe_of(recipe, overrides))
 
 
 def load(path: str | Path, device: str = "auto") -> Predictor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from danlu.cli import check, evaluate, models, new, plan, predict, quickstart, recipe, report, serve, train
+from danlu.cli import check, evaluate, models, new, plan, predict, prove, quickstart, recipe, report, serve, train
 from danlu.core.words import say
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("new", help=say("cli.new"))(new.new)
 app.command("check", help=say("cli.check"))(check.check)
 app.command("plan", help=say("cli.plan"))(plan.plan)
 app.command("train", help=say("cli.train"))(train.train)
+app.command("prove", help=say("cli.prove"))(prove.prove)
 app.command("evaluate", help=say("cli.evaluate"))(evaluate.evaluate)
 app.command("predict", help=say("cli.predict"))(predict.predict)
 app.command("serve", help=say("cli.serve"))(serve.serve)

@@ -109,7 +109,20 @@ def _carry_out(
     listen = listen if world.leads else ()
     for hear in listen:
         hear(Checked(0, 0.0, tuple(prepared.contract.lines(language()))))
-    full, notes = _job(run, prepared, world)
+    full, job, finished = fit(run, prepared, world, listen, planned)
+    world.leave()
+    if world.leads and profile:
+        write_profile(run.path, job, lang)
+    if world.leads:
+        finish(run, prepared, full, job, finished, lang)
+    return run
+
+
+def fit(
+    run: Run, prepared: Prepared, world: World, listen: Sequence[Callable[[Event], None]], planned: Planned | None = None
+) -> tuple[Job, Job, Finished]:
+    """From the newest checkpoint, if there is one, to the chosen weights; the job of the whole model, that which the loop turned, the last event."""
+    full, notes = make_job(run, prepared, world)
     prepared.watch.turn("encode")
     job, more = start_from_prefix(full)
     prepared.watch.turn("setup")
@@ -119,15 +132,10 @@ def _carry_out(
         job.model.load_state_dict(job.best)
     if world.sharded:
         _put_together(job, prepared)
-    world.leave()
-    if world.leads and profile:
-        write_profile(run.path, job, lang)
-    if world.leads:
-        finish(run, prepared, full, job, finished, lang)
-    return run
+    return full, job, finished
 
 
-def _job(run: Run, prepared: Prepared, world: World) -> tuple[Job, list[dict[str, Any]]]:
+def make_job(run: Run, prepared: Prepared, world: World) -> tuple[Job, list[dict[str, Any]]]:
     """All that is decided before the first step, written into the run's recipe; what the user should know of it."""
     recipe = prepared.recipe
     threads = device.settle(_threads(run, recipe, world))
