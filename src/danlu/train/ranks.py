@@ -94,7 +94,7 @@ class Ranks(World):
             flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in bucket])
             dist.all_reduce(flat)
             for p, total in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
-                p.grad = total.view_as(p)
+                p.grad = torch.empty_like(p).copy_(total.view_as(p))  # laid out as the parameter: fused optimizers look at nothing else
 
     def share(self, count: int) -> np.ndarray:
         return np.arange(self.rank, self.rank + self.size * -(-count // self.size), self.size) % max(1, count)
