@@ -17,7 +17,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
-__all__ = ["check", "evaluate", "load", "prove", "resume", "serve", "train"]
+__all__ = ["check", "evaluate", "find_lr", "load", "prove", "resume", "serve", "train"]
 _MODULES = ("api", "train", "evaluate", "serve")
 
 

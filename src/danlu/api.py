@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from danlu.core.recipe import Recipe
 from danlu.core.recipe_file import load_recipe, make_recipe
+from danlu.core.words import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +73,27 @@ def resume(run: str | Path, progress: bool = True, lang: str | None = None, prof
         from danlu.train.train import resume as run_resume
 
         return run_resume(run, listen, lang, profile)
+
+
+def find_lr(
+    recipe: RecipeLike, *overrides: str, out: str | Path | None = None, progress: bool = True, lang: str | None = None
+) -> dict[str, Any]:
+    """The learning-rate range test: `suggestion` (None where no rate helps), `minimum` (the rate of the lowest loss), `points`, `page` (a file)."""
+    from danlu.core.files import write_atomic
+    from danlu.evaluate.page.rates import page
+    from danlu.train.find_lr import STEPS, conclude, measure
+    from danlu.train.progress import line
+
+    points = []
+    for point in measure(recipe_of(recipe, overrides)):
+        points.append(point)
+        if progress and len(points) % 25 == 0:
+            line(say("cli.trying-rates", step=len(points), steps=STEPS, lr=f"{point.lr:.1e}", loss=f"{point.smoothed:.4f}"))
+    found = conclude(points).as_json()
+    file = Path(out or f"{Path(recipe).stem if isinstance(recipe, (str, Path)) else recipe_of(recipe).task_name}-rates.html")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, page(found, lang))
+    return {**found, "page": str(file)}
 
 
 def prove(recipe: RecipeLike | None = None, *overrides: str) -> Iterator[Proof]:

@@ -34,7 +34,7 @@ FACTS = {
     "seconds": 75.0,
 }
 
-OTHER_PAGES = ("profile",)
+OTHER_PAGES = ("profile", "rates")
 
 
 def values(kind: str, rows: int) -> list:

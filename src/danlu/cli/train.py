@@ -18,10 +18,9 @@ def train(
     processes: Annotated[int, typer.Option("--processes", help=say("cli.option-processes"), min=1)] = 1,
     resume: Annotated[str, typer.Option("--resume", help=say("cli.option-resume"), metavar="RUN")] = "",
     profile: Annotated[bool, typer.Option("--profile", help=say("cli.option-profile"))] = False,
+    find_lr: Annotated[bool, typer.Option("--find-lr", help=say("cli.option-find-lr"))] = False,
     json: Json = False,
     lang: Lang = "",
-    *,
-    context: typer.Context,
 ) -> int:
     from danlu import api
     from danlu.cli.summary import tell
@@ -29,10 +28,15 @@ def train(
     from danlu.train.progress import line
 
     said = speak(lang)
+    if find_lr:
+        if resume or profile or processes > 1 or place().size > 1:
+            raise InputError("cli.find-lr-alone", "--find-lr")
+        return _find_lr(recipe, overrides, out, json, said)
     if processes > 1 and place().size > 1:
         raise InputError("cli.processes-twice", "--processes")
     if processes > 1:
-        return launch([sys.executable, "-m", "danlu", "train", *_words(context)], processes)
+        options = {"--out": out, "--resume": resume, "--profile": profile, "--json": json, "--lang": lang}
+        return launch([sys.executable, "-m", "danlu", "train", *filter(None, [recipe]), *overrides, *_words(options)], processes)
     if resume:
         if recipe or overrides or out:
             raise InputError("cli.resume-alone", resume)
@@ -57,16 +61,24 @@ def train(
     return 0
 
 
-def _words(context: typer.Context) -> list[str]:
-    """The arguments and options of this call, but for the number of processes."""
-    words: list[str] = []
-    for parameter in context.command.params:
-        value = context.params.get(parameter.name)
-        if parameter.name == "processes" or not value:
-            continue
-        values = [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
-        if parameter.param_type_name == "argument":
-            words += values
-        else:
-            words += [parameter.opts[0], *([] if value is True else values)]
-    return words
+def _find_lr(recipe: str, overrides: list[str], out: str, json: bool, lang: str | None) -> int:
+    from danlu import api
+    from danlu.train.progress import line
+
+    if not recipe:
+        raise InputError("cli.missing", "danlu train", name="RECIPE", usage="danlu train --find-lr")
+    line(say("cli.preparing"))
+    found = api.find_lr(recipe, *overrides, out=out or None, lang=lang)
+    if found["suggestion"]:
+        line(say("rates.verdict", suggestion=f"{found['suggestion']:g}"))
+    else:
+        line(say("rates.verdict-none"))
+    line(say("cli.where-rates", page=found["page"]))
+    if json:
+        emit(found)
+    return 0
+
+
+def _words(options: dict[str, str | bool]) -> list[str]:
+    """The options that were given, as words of a command."""
+    return [word for name, value in options.items() if value for word in ([name] if value is True else [name, str(value)])]
