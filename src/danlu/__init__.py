@@ -15,6 +15,9 @@ from typing import Any
 # OpenMP's threads spin while they wait, and on a machine that is not idle they spin each other out: steps took three times as long.
 # The library reads this once, when torch loads it, so it has to stand here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# oneDNN keeps 1,024 compiled kernels, one for each shape: rows laid end to end have a new shape in each batch, and hundreds of megabytes
+# went into kernels that never ran again.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 __version__ = "0.1.0"
 __all__ = ["check", "evaluate", "find_lr", "load", "prove", "resume", "serve", "train"]

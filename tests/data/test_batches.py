@@ -41,7 +41,7 @@ def test_the_count_is_of_all_epochs(lengths, size, epochs):
 
 def test_epochs_and_seeds_differ():
     plans = [plan(list(range(1, 100)), Size(tokens=300), seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
-    firsts = {tuple(batches[0].tolist()) for batches in plans}
+    firsts = {tuple(batches[1].tolist()) for batches in plans}
     assert len(firsts) == 3
 
 
@@ -65,3 +65,11 @@ def test_the_parts_of_a_step_hold_every_row_once(rows: int, micro_batch: int | N
         assert all(len(part) <= micro_batch + (micro_batch > 1) for part in parts)
     else:
         assert len(parts) <= processes
+
+
+def test_the_largest_batch_of_unequal_rows_comes_first():
+    lengths = np.random.Generator(np.random.Philox(1)).integers(1, 200, 2000)
+    for epoch in range(3):
+        sums = [int(lengths[batch].sum()) for batch in plan(lengths, Size(rows=16), 0, epoch)]
+        assert sums[0] == max(sums)
+        assert sums[1:] != sorted(sums[1:], reverse=True)

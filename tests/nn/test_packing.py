@@ -7,6 +7,7 @@ from danlu.core.errors import InputError
 from danlu.core.recipe import Adapt
 from danlu.nn import adapt
 from danlu.nn.added import Added
+from danlu.nn.dropout import draw, keep_bits
 from danlu.nn.packing import Rows, attention
 from danlu.nn.pretrained import Pretrained
 from danlu.nn.text.transformer import Transformer
@@ -159,8 +160,25 @@ def test_pack_and_unpack_are_inverse_and_rows_do_not_see_each_other():
     assert torch.equal(seen[1:], changed[1:])
 
 
-def test_attention_with_dropout_is_attention_whose_shares_are_dropped(monkeypatch):
-    q, k, v = torch.randn(3, 2, 2, 5, 4).unbind(0)
-    plain = attention(q, k, v, None, None, 0.0, False)
-    monkeypatch.setattr("danlu.nn.packing.dropout", lambda x, p, training: x)
-    torch.testing.assert_close(attention(q, k, v, None, None, 0.5, False), plain)
+def test_attention_with_dropout_is_attention_whose_shares_are_dropped():
+    """Against the plain way written out, with the same mask: answer and gradients."""
+    q, k, v = (x.requires_grad_() for x in torch.randn(3, 2, 2, 5, 4).unbind(0))
+    torch.manual_seed(3)
+    seed = draw()
+    plain = torch.softmax(q @ k.transpose(-1, -2) / 2, dim=-1)
+    bits, scale = keep_bits(plain, 0.5, seed)
+    expected = (plain * (bits != 0) * scale) @ v
+    torch.manual_seed(3)
+    found = attention(q, k, v, None, None, 0.5, False)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    for ours, theirs in zip(torch.autograd.grad(found, (q, k, v), weights), torch.autograd.grad(expected, (q, k, v), weights), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_attention_with_dropout_under_autocast_stays_in_bf16():
+    q, k, v = (x.requires_grad_() for x in torch.randn(3, 2, 2, 5, 4, dtype=torch.bfloat16).unbind(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = attention(q, k, v, None, None, 0.1, False)
+    found.float().sum().backward()
+    assert found.dtype == q.grad.dtype == v.grad.dtype == torch.bfloat16

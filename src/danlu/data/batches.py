@@ -26,8 +26,9 @@ class Size:
 def plan(lengths: Sequence[int], size: Size, seed: int, epoch: int) -> list[np.ndarray]:
     """The batches of one epoch as arrays of positions; every position stands in exactly one batch.
 
-    Rows are shuffled, cut into pools, sorted by length inside a pool and the resulting batches shuffled again. A row that is longer than
-    `size.tokens` is a batch of its own.
+    Rows are shuffled, cut into pools, sorted by length inside a pool and the resulting batches shuffled again, but for the largest, which
+    comes first: what does not fit is met at once, and memory that grew with every larger batch would end in pieces, half as much again. A
+    row that is longer than `size.tokens` is a batch of its own.
     """
     lengths_N = np.asarray(lengths)
     order_N = permutation(seed, epoch, len(lengths_N))
@@ -40,7 +41,8 @@ def plan(lengths: Sequence[int], size: Size, seed: int, epoch: int) -> list[np.n
         batches[-2:] = [np.concatenate(batches[-2:])]
     if len(batches) > 1 and unequal:
         shuffle = np.random.Generator(np.random.Philox(key(seed, epoch, "batches"))).permutation(len(batches))
-        batches = [batches[i] for i in shuffle]
+        largest = max(range(len(batches)), key=lambda i: int(lengths_N[batches[i]].sum()))
+        batches = [batches[i] for i in [largest, *shuffle[shuffle != largest]]]
     return batches
 
 

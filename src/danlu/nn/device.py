@@ -45,6 +45,7 @@ def settle(threads: int | None) -> int:
     torch.set_num_threads(threads or (int(wished) if wished.isdecimal() else 0) or _cores())
     _keep_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
     torch.backends.cudnn.benchmark = False
     return torch.get_num_threads()
 

@@ -50,25 +50,34 @@ def set_dropout(model: nn.Module, p: float) -> bool:
     return bool(found)
 
 
+def draw() -> int:
+    """A seed for `keep_bits`, from torch's own generator."""
+    return int(torch.randint(2**62, (1,)))
+
+
+def keep_bits(like: Tensor, p: float, seed: int) -> tuple[Tensor, float]:
+    """Whole numbers in the shape and width of `like`, all bits set where a value stays and none where it goes; the scale of those that stay."""
+    kept = min(_LEVELS, max(1, round((1 - p) * _LEVELS)))
+    draws = np.random.SFC64(seed).random_raw(-(-like.numel() // 4))
+    bits = torch.from_numpy(draws).view(torch.int16)[: like.numel()]
+    bits.bitwise_and_(_LEVELS - 1).sub_(kept).bitwise_right_shift_(15)  # -1, all bits set, where the draw is below `kept`
+    return bits.to(_BITS[like.dtype]).view(like.shape), _LEVELS / kept
+
+
+def masked(x: Tensor, bits: Tensor, scale: float) -> Tensor:
+    """A new tensor: `x` times `scale` where the bits are set, else 0."""
+    return (x.contiguous().view(bits.dtype) & bits).view(x.dtype).mul_(scale)
+
+
 class _Dropped(torch.autograd.Function):
-    """The mask is kept as bits: all set where the value stays."""
+    """The mask is kept as bits."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        kept = min(_LEVELS, max(1, round((1 - p) * _LEVELS)))
-        seed = int(torch.randint(2**62, (1,)))
-        draws = np.random.SFC64(seed).random_raw(-(-x.numel() // 4))
-        bits = torch.from_numpy(draws).view(torch.int16)[: x.numel()]
-        bits.bitwise_and_(_LEVELS - 1).sub_(kept).bitwise_right_shift_(15)  # -1, all bits set, where the draw is below `kept`
-        bits = bits.to(_BITS[x.dtype]).view(x.shape)
+        bits, ctx.scale = keep_bits(x, p, draw())
         ctx.save_for_backward(bits)
-        ctx.scale = _LEVELS / kept
-        return _masked(x, bits, ctx.scale)
+        return masked(x, bits, ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _masked(grad, ctx.saved_tensors[0], ctx.scale), None
-
-
-def _masked(x: Tensor, bits: Tensor, scale: float) -> Tensor:
-    return (x.contiguous().view(bits.dtype) & bits).view(x.dtype).mul_(scale)
+        return masked(grad, ctx.saved_tensors[0], ctx.scale), None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from danlu.nn.dropout import dropout
+from danlu.nn.dropout import draw, keep_bits, masked
 
 NAME = "danlu_rows"  # in transformers' registry of attention
 _WINDOWS = ("sliding_window", "local_attention", "attention_window", "block_size")  # settings of models that do not look at whole rows
@@ -107,9 +107,36 @@ def attention(
     if not drop or q_RHLK.device.type != "cpu" or mask is not None or causal or grouped:
         settings = {"dropout_p": drop, "is_causal": causal, "scale": scale, "enable_gqa": grouped}
         return scaled_dot_product_attention(q_RHLK, k_RHLK, v_RHLK, mask, **settings)
-    scale = q_RHLK.shape[-1] ** -0.5 if scale is None else scale
-    shares_RHLL = torch.softmax((q_RHLK * scale) @ k_RHLK.transpose(-1, -2), dim=-1).to(v_RHLK.dtype)
-    return dropout(shares_RHLL, drop, training=True) @ v_RHLK
+    return _Attended.apply(q_RHLK, k_RHLK, v_RHLK, q_RHLK.shape[-1] ** -0.5 if scale is None else scale, drop)
+
+
+class _Attended(torch.autograd.Function):
+    """Attention with dropout of its shares, which are computed again on the way back: kept, they would be most of a batch's memory.
+
+    Shares are in the type of the values, as in torch's own attention; softmax adds up in float32 whatever the type.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, drop: float) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        ctx.scale, ctx.drop, ctx.seed = scale, drop, draw()
+        with torch.autocast(q.device.type, enabled=False):
+            shares = _shares(q, k, scale)
+            return masked(shares, *keep_bits(shares, drop, ctx.seed)) @ v
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v = ctx.saved_tensors
+        with torch.autocast(grad.device.type, enabled=False):
+            shares = _shares(q, k, ctx.scale)
+            bits, scale = keep_bits(shares, ctx.drop, ctx.seed)
+            v_grad = masked(shares, bits, scale).transpose(-1, -2) @ grad
+            inner = torch._softmax_backward_data(masked(grad @ v.transpose(-1, -2), bits, scale), shares, -1, shares.dtype)
+            return inner @ k * ctx.scale, inner.transpose(-1, -2) @ q * ctx.scale, v_grad, None, None
+
+
+def _shares(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    return torch.softmax((q * scale) @ k.transpose(-1, -2), dim=-1)
 
 
 class PackedLayers:
