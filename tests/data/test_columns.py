@@ -51,6 +51,12 @@ def test_sparse_columns_are_no_labels() -> None:
     assert fields({"v1": LABELS, "v2": LONG, "column_3": sparse}) == {"text": ["v2"], "label": ["v1"]}
 
 
+def test_a_column_of_one_value_is_the_label_only_where_nothing_else_is() -> None:
+    columns = {"Words": LONG, "Mood": LABELS, "Land": ["de"] * 60}
+    assert fields(columns)["label"] == ["Mood"]
+    assert fields({"Words": LONG, "Land": ["de"] * 60})["label"] == ["Land"]
+
+
 def test_what_the_user_says_wins() -> None:
     columns = {"text": LONG, "other": LONG, "label": LABELS, "mood": LABELS}
     assert fields(columns, {"text": ["other", "text"], "label": "mood"}) == {"text": ["other", "text"], "label": ["mood"]}

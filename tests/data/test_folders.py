@@ -74,6 +74,31 @@ def test_archive_with_a_folder_around(tmp_path: Path, image_data, form: str) -> 
     assert len(data.indices("train")) > 10
 
 
+def test_notes_name_the_archive(tmp_path: Path, image_data) -> None:
+    root = classes(tmp_path / "pets")
+    (root / "dog" / "notes.txt").write_text("not a picture")
+    (root / "dog" / "thumbs.db").write_text("x")
+    shutil.make_archive(str(tmp_path / "p"), "zip", root)
+    assert {"key": "data.note-foreign", "n": 1, "folder": "p.zip"} in image_data(tmp_path / "p.zip").notes
+
+
+@pytest.mark.parametrize("table_first", [True, False])
+def test_a_table_of_pictures_beside_a_folder_for_each_class(tmp_path: Path, image_data, table_first: bool) -> None:
+    folder, table = classes(tmp_path / "a" / "pets"), tmp_path / "b" / "metadata.csv"
+    rows = [(f"{i}.png", ("猫", "dog")[i % 2]) for i in range(10)]
+    for i in range(10):
+        write_picture(table.parent / f"{i}.png", 500 + i)
+    table.write_text("\n".join(["picture,what", *map(",".join, rows)]))
+    first, second = (table, folder) if table_first else (folder, table)
+    data = image_data(first, split={"test": str(second)})
+    assert data.fields == ({"image": ["picture"], "label": ["what"]} if table_first else {"image": ["file"], "label": ["label"]})
+    assert len(data.indices("test")) == (24 if table_first else 10)
+    assert len(data.indices("train")) + len(data.indices("validation")) == (10 if table_first else 24)
+    assert {data.labels[i] for i in range(len(data))} == {"猫", "dog"}
+    assert not data.faults
+    assert data.extra_columns == ([] if table_first else ["picture", "what"])
+
+
 def test_deep_single_folders(tmp_path: Path, image_data) -> None:
     classes(tmp_path / "a" / "b" / "c" / "pets")
     assert set(image_data(tmp_path / "a").labels) == {"猫", "dog"}

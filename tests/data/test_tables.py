@@ -162,6 +162,7 @@ def test_index_column_without_a_name(tmp_path: Path) -> None:
         ("t.csv", "", "data.empty", "t.csv"),
         ("t.csv", "\n\n  \n", "data.empty", "t.csv"),
         ("t.csv", "text,label\n", "data.empty", "t.csv"),
+        ("t.csv", ",,\n,,\n,,\n", "data.empty", "t.csv"),
         ("t.csv", b"PK\x03\x04\x14\x00\x06\x00\x08\x00" + bytes(range(256)) * 9, "data.not-text", "t.csv:1"),
         ("t.jsonl", '{"text": "a"}\n{"text": \n', "data.bad-json-line", "t.jsonl:2"),
         ("t.jsonl", '{"text": "a"}\n[1, 2]\n', "data.not-an-object", "t.jsonl:2"),

@@ -21,6 +21,11 @@ def test_utf16_without_a_mark_and_with_few_ascii_characters(encoding: str) -> No
     assert decode(text.encode(encoding), "t.csv") == (text, encoding)
 
 
+@pytest.mark.parametrize("text", [TRADITIONAL, "內容,標籤\n這裡的環境髒亂而且價錢貴得離譜,壞\n", "片名：「臺北的天空」？！\n"])
+def test_big5(text: str) -> None:
+    assert decode(text.encode("big5"), "t.csv") == (text, "big5")
+
+
 def test_emoji_of_four_bytes_in_gb18030() -> None:
     text = CHINESE + "真开心😀,好评\n"
     assert decode(text.encode("gb18030"), "t.csv") == (text, "gb18030")

@@ -220,6 +220,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "recipe missing": (["train", "nowhere.yaml"], "recipe.no-file"),
     "recipe is a folder": (["train", "."], "recipe.is-folder"),
     "recipe is a long name": (["train", "x" * 400], "recipe.no-file"),
+    "unknown task": (["train", "{recipe}", "task=txt-classification"], "recipe.unknown-task"),
     "override without equals": (["train", "{recipe}", "train.epochs"], "recipe.bad-override"),
     "override of nothing": (["train", "{recipe}", "=5"], "recipe.bad-override"),
     "override of an unknown key": (["train", "{recipe}", "train.epoch=5"], "recipe.unknown-key"),
@@ -259,6 +260,7 @@ def test_bad_command(fails: Fails, recipe: Callable[..., Path], tmp_path: Path, 
     before = {path: path.read_bytes() for path in (*tmp_path.glob("*.csv"), tmp_path / "full" / "thesis.txt")}
     fails(2, key, *(word.replace("{recipe}", str(recipe())) for word in words))
     assert {path: path.read_bytes() for path in before} == before
+    assert not (tmp_path / "runs").exists()
 
 
 def test_bad_port(fails: Fails) -> None:

@@ -152,6 +152,8 @@ def test_no_permission(fails: Fails, recipe: Callable[..., Path], permissions_ho
 
 def test_odd_files(fails: Fails, recipe: Callable[..., Path], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    fails(2, "recipe.no-file", "check", tmp_path / "pipe.yaml")
     (tmp_path / "gone.csv").symlink_to("nowhere.csv")
     (tmp_path / "loop.csv").symlink_to("loop.csv")
     fails(2, "data.unreadable-file", "check", recipe({"data": {"path": "pipe.csv"}}))

@@ -100,7 +100,10 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """The recipe in a YAML file, with `key.path=value` overrides; relative data paths are taken from the file's folder."""
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        if path.is_fifo() and not path.is_relative_to("/dev"):  # nobody may ever write into it; `<(...)` of a shell is below /dev
+            raise FileNotFoundError
+        with path.open("rb") as stream:
+            text = stream.read(4 * _LIMIT + 1).decode("utf-8-sig")
     except IsADirectoryError as error:
         raise InputError("recipe.is-folder", path, path=path) from error
     except OSError as error:

@@ -31,7 +31,7 @@ _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
     ValueError, TypeError, struct.error,
 )  # fmt: skip
-_FOREIGN = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
+_FOREIGN = {"__macosx", "thumbs.db", "desktop.ini"}
 
 
 def is_archive(path: Path) -> bool:
@@ -40,7 +40,7 @@ def is_archive(path: Path) -> bool:
 
 def is_foreign(name: str) -> bool:
     """Whether a file or folder name is an operating system's or hidden, never the user's data."""
-    return name.startswith(".") or name in _FOREIGN
+    return name.startswith(".") or name.casefold() in _FOREIGN
 
 
 def file_digest(path: Path) -> str:

@@ -109,6 +109,7 @@ def _target(frame: pl.DataFrame, inputs: Mapping[str, str]) -> tuple[str | None,
                 return name, "named"
     columns = {name: _cells(frame, name) for name in _mostly_filled(frame) if plain(name) not in _ASIDE}
     fitting = [name for name, cells in columns.items() if _label_like(cells)]
+    fitting = [name for name in fitting if len(set(columns[name])) > 1] or fitting
     if not fitting and len(columns) == 2 and media:
         fitting = [name for name, cells in columns.items() if all(media_share(cells, kind) < 0.5 for kind in inputs.values())]
     if not fitting:

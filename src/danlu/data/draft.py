@@ -72,10 +72,11 @@ def _header(dataset: Dataset) -> list[str]:
 
 def _columns(dataset: Dataset) -> list[str]:
     """The guessed columns with the reason; where the layout told them, nothing needs to be said."""
-    known = dataset.source.known
-    if all(known.get(field) == columns[0] for field, columns in dataset.fields.items()):
+    known, guesses = dataset.source.known, [note for note in dataset.notes if "field" in note]
+    here = all(note["columns"] == " + ".join(dataset.fields[note["field"]]) for note in guesses)  # else of another part
+    if not (guesses and here) and all(known.get(field) == columns[0] for field, columns in dataset.fields.items()):
         return [f"  # {say('draft.by-layout')}"]
-    reasons = {note["field"]: say(note["key"].replace("data.note-", "draft.")) for note in dataset.notes if "field" in note}
+    reasons = {note["field"]: say(note["key"].replace("data.note-", "draft.")) for note in guesses}
     lines = ["  columns:"]
     for field, columns in dataset.fields.items():
         value = scalar(columns[0]) if len(columns) == 1 else "[" + ", ".join(_in_list(name) for name in columns) + "]"

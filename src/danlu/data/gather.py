@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from danlu.core.errors import InputError
 from danlu.core.recipe import Data
 from danlu.core.words import say
 from danlu.data.archive import is_archive, unpacked
+from danlu.data.columns import choose
 from danlu.data.folders import Wanted, read_folder
 from danlu.data.idx import is_idx, partner, read_idx
 from danlu.data.parts import two_parts
@@ -43,7 +45,7 @@ def gather(data: Data, kind: str) -> Source:
             sources = [source.with_side("train") for source in sources]
     for side, path in named.items():
         sources.append(_one_side(read_path(path, wanted, sources[0] if sources else None, f"data.split.{side}"), side))
-    joined = Source.join(sources, str(data.path or named))
+    joined = Source.join(_alike(sources, data, kind), str(data.path or named))
     if set(joined.side_N.tolist()) <= {"", "train"} and not named:
         joined.side_N[:] = ""  # a lone part called train says nothing
     if not named and two_parts(set(joined.side_N.tolist()) - {""}):
@@ -68,19 +70,41 @@ def read_path(path: str, wanted: Wanted, like: Source | None = None, key: str = 
     if directory:
         return read_folder(place, wanted)
     if is_archive(place):
+        folder = unpacked(place)
         try:
-            source = read_folder(unpacked(place), wanted)
+            source = read_folder(folder, wanted)
         except InputError as error:
             if "folder" not in error.values:
                 raise
             raise InputError(error.code, place, **{**error.values, "folder": place.name}) from error
         source.files = [place.name if file == source.roots[i].name else file for i, file in enumerate(source.files)]
+        source.notes = [{**note, "folder": place.name} if note.get("folder") == folder.name else note for note in source.notes]
         return source
     if not place.is_file():
         raise InputError("data.unreadable-file", place, file=path, reason=say("data.not-a-file"))
     if is_idx(place):
         return read_idx(partner(place), place.parent)
-    return read_table(place, place.name, wanted.header, like)
+    return read_table(place, place.name, wanted.header, None if like and like.known else like)  # a folder's columns are its layout's
+
+
+def _alike(sources: list[Source], data: Data, kind: str) -> list[Source]:
+    """Where one is a folder for each class and another a table, columns of the same meaning get the names they have in the first."""
+    if len({bool(source.known) for source in sources}) < 2:
+        return sources
+    names: dict[str, str] = {}
+    for source in sources:
+        meant, notes = source.known, []
+        if not meant:
+            here = set(source.frame.columns)
+            given = {field: said for field, said in data.columns.items() if {*([said] if isinstance(said, str) else said)} <= here}
+            fields, notes = choose(source, given, {kind: kind}, "label")
+            meant = {field: columns[-1] for field, columns in fields.items()}
+        names = names or meant
+        source.frame = source.frame.with_columns(pl.col(meant[field]).alias(name) for field, name in names.items() if meant[field] != name)
+        if source.known and names["label"] != "label":
+            source.frame = source.frame.drop("label")
+        source.known, source.notes = names, [*source.notes, *notes]
+    return sources
 
 
 def _one_side(source: Source, side: str) -> Source:

@@ -48,7 +48,7 @@ def read_table(path: Path, shown: str, header: bool | None = None, like: Source 
     text, encoding = decode(data, shown)
     notes: list[dict[str, Any]] = []
     if encoding not in ("utf-8", "utf-8-sig"):
-        notes.append({"key": "data.note-encoding", "file": shown, "encoding": "GB18030" if encoding == "gb18030" else encoding.upper()})
+        notes.append({"key": "data.note-encoding", "file": shown, "encoding": {"gb18030": "GB18030", "big5": "Big5"}.get(encoding, encoding.upper())})
     if form in ("jsonl", "json"):
         rows, lines = _jsonl(text, shown) if form == "jsonl" else _json(text, shown)
         frame = _frame_of_objects(rows, shown)
@@ -60,6 +60,8 @@ def read_table(path: Path, shown: str, header: bool | None = None, like: Source 
         notes.append({"key": "data.note-separator", "file": shown, "separator": _SEPARATOR_NAMES[grid.separator]})
     dropped = [Drop(reason, "", f"{shown}:{line}") for reason, line in grid.bad]
     frame = _frame_of_grid(grid)
+    if not frame.columns:
+        raise InputError("data.empty", shown, file=path.name)
     return Source.of(frame, shown, path.parent, grid.lines, digests=[digest], notes=notes, dropped=dropped, header=grid.header)
 
 
@@ -144,7 +146,7 @@ def _frame_of_objects(rows: list[dict[str, Any]], where: str) -> pl.DataFrame:
     names = list(dict.fromkeys(name for row in rows for name in row))
     if not names:
         raise InputError("data.empty", where, file=where)
-    columns = {name: [_cell(row.get(name)) for row in rows] for name in names}
+    columns = {name if name.strip() else f"column_{i + 1}": [_cell(row.get(name)) for row in rows] for i, name in enumerate(names)}
     try:
         return pl.DataFrame({name: pl.Series(name, cells, dtype=pl.String) for name, cells in columns.items()})
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot

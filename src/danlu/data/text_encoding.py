@@ -1,11 +1,13 @@
-"""Bytes to text without asking: UTF-8, UTF-16, UTF-32, GB18030 (which holds GBK and GB2312) and Windows-1252 (which holds Latin-1), told
-apart by what the bytes allow.
+"""Bytes to text without asking: UTF-8, UTF-16, UTF-32, GB18030 (which holds GBK and GB2312), Big5 and Windows-1252 (which holds Latin-1),
+told apart by what the bytes allow.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 from danlu.core.errors import InputError
 
@@ -17,6 +19,7 @@ _MARKS = (  # longer marks first: UTF-32 LE begins like UTF-16 LE
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _GB_CHARACTER = re.compile(rb"[\x81-\xfe](?:[0-9][\x81-\xfe][0-9]|[\x40-\x7e\x80-\xfe])")
+_BIG5 = "cp950"  # as Windows writes Big5
 _SAMPLE = 1 << 20
 _FREQUENT = "\n\t,;|，。的了"  # none of them is two ASCII bytes
 
@@ -38,9 +41,12 @@ def decode(data: bytes, where: str) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         sample = data[:_SAMPLE]
         if not _damaged_utf8(sample):
-            if _looks_gb(sample):
+            gb, western = _looks_gb(sample), _looks_western(sample)
+            if (gb or not western) and _looks_big5(sample):
+                return _strict(data, _BIG5, where), "big5"
+            if gb:
                 return _strict(data, "gb18030", where), "gb18030"
-            if _looks_western(sample):
+            if western:
                 return _strict(data, "cp1252", where), "windows-1252"
         raise _undecodable(data, error.start, where) from None
 
@@ -91,3 +97,21 @@ def _looks_gb(sample: bytes) -> bool:
     """Whether bytes that are not UTF-8 are GB18030: in Western text the byte after a high byte is mostly ASCII."""
     characters = _GB_CHARACTER.findall(sample)
     return bool(characters) and sum(c[-1] >= 0x80 or len(c) == 4 for c in characters) >= 0.5 * len(characters)
+
+
+def _looks_big5(sample: bytes) -> bool:
+    """Whether Chinese characters are everyday ones when read as Big5, and not when read as GB18030.
+
+    Both sets have rows of signs, of everyday and of rare characters; text in the one, read as the other, hits the rare ones.
+    """
+    as_big5 = _everyday(sample, _BIG5, range(0xA1, 0xC7), 0x40)
+    return as_big5 > 0.9 and as_big5 > _everyday(sample, "gb18030", (*range(0xA1, 0xA4), *range(0xB0, 0xD8)), 0xA1)
+
+
+def _everyday(sample: bytes, name: str, rows: Sequence[int], least: int) -> float:
+    """Share of characters beyond ASCII whose first byte is a row of `rows` and the second at least `least`; broken ones count against it."""
+    text = sample.decode(name, errors="replace")
+    found = Counter(character for character in text if character > "\x7f")
+    codes = {character: character.encode(name) for character in found if character != "\ufffd"}
+    usual = sum(found[character] for character, code in codes.items() if len(code) == 2 and code[0] in rows and code[1] >= least)
+    return usual / (found.total() or 1)

@@ -16,6 +16,7 @@ from danlu.core.recipe import Recipe
 from danlu.core.recipe_file import load_recipe
 
 _RECIPE, _LOCK = "recipe.yaml", ".lock"
+_RUNS = Path("runs")  # where runs go that are given no folder
 
 
 class Run:
@@ -148,8 +149,8 @@ def create(recipe: Recipe, out: str | Path | None, name: str) -> Run:
             if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
                 raise InputError("train.out-taken", path, path=path)
     else:
-        numbers = (n for n in range(1, 1_000_000) if not Path("runs", f"{name}-{n}").exists())
-        path = Path("runs", f"{name}-{next(numbers)}")
+        numbers = (n for n in range(1, 1_000_000) if not (_RUNS / f"{name}-{n}").exists())
+        path = _RUNS / f"{name}-{next(numbers)}"
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         (path / _LOCK).touch()
@@ -169,6 +170,8 @@ def withdraw(run: Run) -> None:
             entry.unlink(missing_ok=True)
     with suppress(OSError):
         run.path.rmdir()
+        if run.path.parent == _RUNS:
+            _RUNS.rmdir()
 
 
 @contextmanager
