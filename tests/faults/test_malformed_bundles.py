@@ -340,7 +340,8 @@ HANDS: dict[str, tuple[Callable[[Path], Any], int, str]] = {
     "recipe gone": (lambda at: (at / "recipe.yaml").unlink(), 2, "train.not-a-run"),
     "recipe of another size": (lambda at: reword(at, "size: small", "size: base"), 4, "train.checkpoint-differs"),
     "recipe of another architecture": (lambda at: reword(at, "architecture: bag", "architecture: gru"), 4, "train.checkpoint-differs"),
-    "recipe of another optimizer": (lambda at: reword(at, "name: adamw", "name: sgd"), 4, "train.checkpoint-differs"),
+    "recipe of another optimizer": (lambda at: sgd(at), 4, "train.checkpoint-differs"),
+    "recipe of two optimizers": (lambda at: reword(at, "name: adamw", "name: sgd"), 2, "recipe.bad-value"),
     "data described badly": (lambda at: (at / "data.json").write_text("{"), 2, "train.bad-file"),
     "data described as a list": (lambda at: (at / "data.json").write_text("[]"), 2, "train.bad-file"),
     "data described elsewhere": (lambda at: (at / "data.json").write_text("{}"), 2, "train.bad-file"),
@@ -354,6 +355,12 @@ def reword(at: Path, old: str, new: str) -> None:
     text = (at / "recipe.yaml").read_text(encoding="utf8")
     assert old in text
     (at / "recipe.yaml").write_text(text.replace(old, new), encoding="utf8")
+
+
+def sgd(at: Path) -> None:
+    reword(at, "name: adamw", "name: sgd")
+    reword(at, "betas:\n    - 0.9\n    - 0.999\n", "betas: null\n")
+    reword(at, "momentum: null", "momentum: 0.9")
 
 
 def state(at: Path, **values: Any) -> None:

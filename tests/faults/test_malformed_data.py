@@ -96,7 +96,7 @@ TEXTS: dict[str, tuple[str, bytes, str]] = {
     "cut gzip": ("t.csv.gz", gzip.compress(GOOD)[:-40], "data.bad-gzip"),
     "gzip with more behind": ("t.csv.gz", gzip.compress(GOOD) + b"junkjunk", "data.bad-gzip"),
     "gzip twice": ("t.csv.gz", gzip.compress(gzip.compress(GOOD)), "data.not-text"),
-    "only quotes": ("t.csv", b'"","",""\n' * 30, "data.no-target"),
+    "only quotes": ("t.csv", b'"","",""\n' * 30, "data.empty"),
     "huge cell": ("t.csv", b"text,label\n" + b"a" * 10_000_001 + b",x\nb,y\n", "data.huge-cell"),
     "zip with a password": ("t.zip", locked(zipped(("t.csv", GOOD))), "data.encrypted"),
     "zip from Windows' root": ("t.zip", zipped(("C:\\x\\t.csv", GOOD)), "data.escape"),

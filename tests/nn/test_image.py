@@ -69,6 +69,12 @@ def test_every_picture_architecture_takes_the_same_facts() -> None:
         assert issubclass(architecture("image", name), ImageModel)
 
 
+def test_pictures_of_one_line_have_no_patches() -> None:
+    line, plain = np.zeros((1, 9, 1), np.uint8), np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+    assert np.isfinite(whitening([line], [0.5], [0.3])).all()
+    assert np.array_equal(whitening([line, plain], [0.5], [0.3]), whitening([plain], [0.5], [0.3]))
+
+
 def test_the_first_layer_begins_by_whitening_patches() -> None:
     random = np.random.Generator(np.random.Philox(1))
     smooth = [random.integers(0, 128, (12, 12, 1)).repeat(2, 0).repeat(2, 1).repeat(3, 2) + random.integers(0, 99, (24, 24, 3)) for _ in range(30)]

@@ -59,10 +59,13 @@ def fit_to(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
 def whitening(pictures: Sequence[np.ndarray], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """Filters that turn 2 x 2 patches of normalised pictures into uncorrelated values of deviation 1: float32 [P, P], P = 4 C.
 
-    Lines are eigenvectors of the patches' covariance in the order C, y, x, over the root of their eigenvalue (PCA whitening).
+    Lines are eigenvectors of the patches' covariance in the order C, y, x, over the root of their eigenvalue (PCA whitening). Pictures of
+    one line of pixels have no patches.
     """
     total_PP, count = np.zeros((4 * len(mean), 4 * len(mean))), 0
     for image_HWC in pictures:
+        if min(image_HWC.shape[:2]) < 2:
+            continue
         x_HWC = (image_HWC / np.float32(255) - np.float32(mean)) / np.float32(std)
         patches = np.lib.stride_tricks.sliding_window_view(x_HWC, (2, 2), axis=(0, 1)).reshape(-1, 4 * len(mean))
         total_PP += patches.T @ patches
