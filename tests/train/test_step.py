@@ -65,3 +65,14 @@ def test_clipping_shortens_what_is_too_long_and_nothing_else():
         norm = step.scale_and_clip([gradient], 2, clip)
         assert float(norm) == pytest.approx(5.0)
         assert gradient.tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_padding_can_be_had_to_compare_and_changes_nothing(tmp_path):
+    path = tiny.write("text-classification", tmp_path)
+    trees = [tiny.recipe("text-classification", path, batch_size=16, packed=packed) for packed in (True, False)]
+    jobs = [job_of_prepared(prepare(recipe_of({**tree, "model": {"architecture": "transformer"}}))) for tree in trees]
+    assert [job.model.packs for job in jobs] == [True, False]
+    packed, padded = map(gradients, jobs)
+    assert packed[0] == pytest.approx(padded[0], rel=1e-5)
+    for ours, theirs in zip(packed[1], padded[1], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-3)

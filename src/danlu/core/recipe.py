@@ -102,6 +102,7 @@ class Train(Node):
         description="What a loss or gradient that is no number does: ends the run, or leaves its step out, or also goes back to the last "
         "regular checkpoint (save.every steps, else the epoch's start) and leaves the batch's rows out for good",
     )
+    packed: bool = Field(True, description="Lay the texts of a batch end to end where the model's attention allows it; false pads them")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="Number format of the forward pass")
     cache_limit: float | None = Field(
         None, ge=0, description="Gigabytes that what frozen layers say of the rows may take in the cache folder; 0 computes it at every step"

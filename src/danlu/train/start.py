@@ -24,6 +24,7 @@ def starting_model(prepared: Prepared, recipe: Recipe) -> tuple[Model, list[dict
     base = recipe.model.pretrained
     torch.manual_seed(key(recipe.seed, "weights"))
     model, notes = prepared.task.build(), []
+    model.packs = recipe.train.packed
     if base and bundle_folder.is_bundle(base):
         folder = bundle_folder.find(base)
         try:
