@@ -182,7 +182,9 @@ def main(wanted_kills: int = 200) -> int:
 def told(result: dict[str, Any], file: Path) -> int:
     """Prints the table; the exit code."""
     for name, row in [*result["by_kind"].items(), ("all", result["summary"]), ("control (must differ)", result["control"])]:
-        print(f"{name:<34} {row['kills']:>4} kills  {row['runs_equal']}/{row['runs']} runs equal  {row['lost_checkpoints']} checkpoints lost")
+        print(
+            f"{name:<34} {row['kills']:>4} kills  {row['runs_equal']}/{row['runs']} runs equal  {row['lost_checkpoints']} checkpoints lost"
+        )
     print(f"-> {file}")
     done = result["summary"]
     return int(done["runs_equal"] < done["runs"] or done["lost_checkpoints"] > 0 or not result["control"]["must_differ_told"])

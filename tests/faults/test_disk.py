@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from test_kill import Crash, crash_after, digest, recipe_file
 
 import danlu
 from danlu.core.errors import RefusedError
-from danlu.core.files import broken, folder_aside
+from danlu.core.files import broken, folder_aside, read_json
 from danlu.train import checkpoint
+from danlu.train.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,27 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     with folder_aside(tmp_path / "a") as aside:
         (aside / "x").write_text("whole")
     assert broken(tmp_path / "a") is None
+
+
+@pytest.mark.parametrize("left", [None, 700, 0])
+def test_a_record_that_was_cut_is_told_of_and_goes_on(stopped: tuple[Path, Path], tmp_path: Path, left: int | None) -> None:
+    """Its whole lines stay, nothing is made up in their place, and the weights are those of the run that was not stopped."""
+    from danlu.train.train import resume
+
+    shutil.copytree(stopped[0], tmp_path / "run")
+    record = tmp_path / "run" / "events.jsonl"
+    before, (newest, _) = record.read_bytes(), checkpoint.newest(tmp_path / "run" / "checkpoints")
+    length = read_json(newest / "state.json")["events"]
+    kept = before[: length if left is None else left]
+    record.write_bytes(before if left is None else kept)
+    resume(tmp_path / "run")
+    after = record.read_bytes()
+    whole_lines = kept[: kept.rfind(b"\n") + 1]
+    assert after.startswith(whole_lines)
+    assert all(isinstance(json.loads(line), dict) for line in after.splitlines())
+    told = [event["values"] for event in Run(tmp_path / "run").events() if event.get("key") == "train.cut-record"]
+    assert told == ([] if left is None else [{"path": str(record), "bytes": length - left}])
+    assert digest(tmp_path / "run") == digest(stopped[1])
 
 
 def in_small_disk(script: str, folder: Path) -> subprocess.CompletedProcess[str]:

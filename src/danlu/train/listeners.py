@@ -21,13 +21,19 @@ class Listener(Protocol):
 
 
 class Recorder:
-    """Appends every event to `events.jsonl`, the run's own record; `keep` bytes of an older one are kept."""
+    """Appends every event to `events.jsonl`, the run's own record; of an older one the whole lines in its first `keep` bytes are kept.
+
+    `missing`: how many of those bytes were not there any more.
+    """
 
     def __init__(self, path: Path, keep: int) -> None:
         self._path = path
         with disk_errors(path):
-            self._file = path.open("ab")
-            self._file.truncate(keep)
+            self._file = path.open("a+b")
+            self._file.seek(0)
+            kept = self._file.read(keep)
+            self.missing = keep - len(kept)
+            self._file.truncate(kept.rfind(b"\n") + 1)
 
     def __call__(self, event: Event) -> None:
         with disk_errors(self._path):

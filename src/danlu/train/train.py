@@ -251,6 +251,9 @@ def _drive(run: Run, job: Job, full: Job, listen: Sequence[Callable[[Event], Non
     """Runs the loop's `events` with everyone listening; the final event. Training that had already ended only says so."""
     recorder = Recorder(run.path / "events.jsonl", job.state.events) if job.world.leads else None
     listeners: list[Callable[[Event], None]] = [recorder, *_listeners(run, job, full), *listen] if recorder else []
+    if recorder and recorder.missing:
+        cut = {"path": str(run.path / "events.jsonl"), "bytes": recorder.missing}
+        events = chain([Warned(job.state.step, job.state.seconds, "train.cut-record", cut)], events)
     writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 
     def save() -> Future[Path] | None:
