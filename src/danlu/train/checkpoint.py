@@ -105,8 +105,13 @@ def _read_again(file: Path, tensors: dict[str, Tensor]) -> None:
     settle(file)
     found = load_file(file)
     for name, tensor in tensors.items():
-        if not torch.equal(found[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8)):
+        if not torch.equal(_bits(found[name]), _bits(tensor)):
             raise ResourceError("files.disk-error", file, path=file)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """The same memory as integers of the same size: every NaN equals itself, and -0 is not 0."""
+    return tensor.reshape(-1).view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])
 
 
 def newest(folder: Path) -> tuple[Path | None, list[Path]]:
