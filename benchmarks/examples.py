@@ -31,6 +31,7 @@ EXAMPLES: dict[str, tuple[str, int, str]] = {  # name: recipe, seeds, the metric
     "speech-commands": ("voice-commands/speech_commands.yaml", 1, "accuracy"),
     "news-lstm": ("news/lstm.yaml", 1, "accuracy"),
     "news-minilm": ("news/minilm.yaml", 1, "accuracy"),
+    "cifar10-compact": ("cifar10/recipe.yaml", 1, "accuracy"),
     "cifar10-tutorial": ("cifar10/tutorial.yaml", 1, "accuracy"),
     "cifar10-small": ("cifar10/small.yaml", 1, "accuracy"),
     "cifar10-resnet": ("cifar10/resnet.yaml", 1, "accuracy"),
