@@ -2,8 +2,9 @@
 
     python benchmarks/campaigns/saving.py [PRETRAINED, a transformers folder; a transformer of size base where left out]
 
-Every weight is trained with AdamW, and best weights are kept too. `share` is that of the default interval: (processor seconds of the copies
-+ those of the write / cores) / `train.save.every`, which a busy machine does not change; the seconds on the clock stand beside it.
+Every weight is trained with AdamW on all cores, and best weights are kept too. `share` is that of the default interval: (processor seconds
+of the copies + those of the write / cores) / `train.save.every`, which a busy machine changes little. `share_on_the_clock` is what steps
+were really slower by, and means something on an idle machine only.
 Writes `benchmarks/results/DATE-saving.json`.
 """
 
@@ -75,7 +76,8 @@ def saved(job: Job, folder: Path, writer: ThreadPoolExecutor, best: dict[str, to
 
 
 def main(pretrained: str | None = None) -> None:
-    torch.set_num_threads(1)
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(cores)
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(1) as writer:
         job = make(Path(place), pretrained)
         best = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
@@ -88,7 +90,7 @@ def main(pretrained: str | None = None) -> None:
         path, _ = checkpoint.newest(Path(place) / "checkpoints")
         size = sum(file.stat().st_size for file in path.iterdir())
     cost = {name: round(median(one[name] for one in costs), 4) for name in costs[0]}
-    cores, every = len(os.sched_getaffinity(0)), Save().every
+    every, slower = Save().every, max(0.0, 1 - median(alone) / median(meanwhile))
     result = {
         "load": os.getloadavg()[0],
         "parameters": parameter_count(job.model),
@@ -97,6 +99,7 @@ def main(pretrained: str | None = None) -> None:
         "step_s": round(median(alone), 4),
         "step_while_writing_s": round(median(meanwhile), 4),
         "interval_s": every,
+        "share_on_the_clock": round((cost["copies_s"] + cost["write_s"] * slower) / every, 4),
         "share": round((cost["copies_cpu_s"] + cost["write_cpu_s"] / cores) / every, 4),
     }
     print(result, "->", keep("saving", result))
