@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from statistics import mean
 
-ROOT = Path(__file__).parents[1]
+from result import ROOT, add
+
 EXAMPLES: dict[str, tuple[str, int, str]] = {  # name: recipe, seeds, the metric that counts
     "digits-folder": ("digits/folder.yaml", 1, "accuracy"),
     "digits-idx": ("digits/idx.yaml", 1, "accuracy"),
@@ -66,24 +65,15 @@ def measure(recipe: str, seed: int, metric: str) -> dict[str, object]:
 
 
 def main(names: list[str]) -> None:
-    file = ROOT / "benchmarks" / "results" / f"{date.today()}-examples.json"
     for name in names or EXAMPLES:
         recipe, seeds, metric = EXAMPLES[name]
         runs = [measure(recipe, seed, metric) for seed in range(seeds)]
         values = [run["value"] for run in runs]
-        found = json.loads(file.read_text()) if file.exists() else {"machine": machine(), "examples": {}}
-        found["examples"][name] = {"recipe": recipe, "metric": metric, "mean": mean(values), "runs": runs}
-        file.write_text(json.dumps(found, indent=1) + "\n")
+        add("examples", {name: {"recipe": recipe, "metric": metric, "mean": mean(values), "runs": runs}})
         spread = f" ({min(values):.4f} to {max(values):.4f})" if seeds > 1 else f" [{runs[0]['low']:.4f}, {runs[0]['high']:.4f}]"
         processor, memory = mean(run["processor_seconds"] for run in runs), max(run["peak_mb"] for run in runs)
         beside = f"baseline {runs[0]['baseline']:.4f}  {processor:.0f} s of processor  {memory} MB"
         print(f"{name:<18} {metric} {mean(values):.4f}{spread}  {beside}", flush=True)
-
-
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{len(os.sched_getaffinity(0))} cores of {name}, {platform.system()}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

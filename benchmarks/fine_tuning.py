@@ -21,7 +21,8 @@ from statistics import mean
 from typing import Any
 
 import polars as pl
-from pairs import ROOT, compared, measure, write
+from pairs import compared, measure
+from result import ROOT, add
 
 LR, BATCH, LENGTH, TEST = 5e-5, 32, 128, 1000
 MODEL = os.environ["MINILM"]
@@ -83,7 +84,7 @@ def main() -> None:
                     runs[who].append(danlu(work, folder, seed) if who == "danlu" else peer(work, who, folder, seed))
                     print(f"{work:<6} {who:<9} seed {seed}  {json.dumps(runs[who][-1])}", flush=True)
             found = {who: summary(runs["danlu"], runs[who]) for who in PEERS[work]}
-            write("fine_tuning", {work: {"rows": args.rows, "test_rows": TEST, "epochs": epochs(work), "against": found, "runs": runs}})
+            add("fine_tuning", {work: {"rows": args.rows, "test_rows": TEST, "epochs": epochs(work), "against": found, "runs": runs}})
             for who, line in found.items():
                 print(f"{work:<6} against {who:<9} {json.dumps(line)}", flush=True)
 

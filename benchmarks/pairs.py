@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from datetime import date
-from pathlib import Path
 from statistics import median
 from typing import Any
-
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 
 
 def measure(words: Sequence[str], environment: Mapping[str, str] = {}) -> dict[str, Any]:
@@ -38,17 +32,3 @@ def compared(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
     """Theirs over ours, pair by pair: the median, the least and the most."""
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     return {"ratio": round(median(ratios), 2), "low": round(min(ratios), 2), "high": round(max(ratios), 2), "pairs": len(ratios)}
-
-
-def machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{len(os.sched_getaffinity(0))} cores of {name}, {platform.system()}, Python {platform.python_version()}"
-
-
-def write(name: str, found: Mapping[str, Any]) -> Path:
-    """`found` into today's result file, beside what other calls put there; the file."""
-    file = RESULTS / f"{date.today()}-{name}.json"
-    tree = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps(tree | {"machine": machine()} | found, indent=1) + "\n")
-    return file

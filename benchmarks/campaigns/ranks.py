@@ -1,7 +1,7 @@
 """Killed ranks: one process of a job of two is killed at a random instant, again and again, and the job is resumed each time.
 
 Every job must end within 30 seconds of the kill, with exit code 3 (0 where the training was over and the first process judged) and no
-process left, and in the end hold the weights and the scores of a job that was never killed, by hash.
+process left, and in the end hold, by hash, the weights, the last checkpoint and the log of a job that was never killed.
 
     python benchmarks/campaigns/ranks.py [KILLS, 40 by default]
 
@@ -10,28 +10,26 @@ Writes `benchmarks/results/DATE-ranks.json`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from outcome import outcome
+from result import keep
 
 from danlu.api import recipe_of
-from danlu.core.events import Evaluated
 from danlu.tasks.table import task_class
 from danlu.train.run import Run, to_yaml
 
-ROOT = Path(__file__).parents[2]
 TASK, PROCESSES, IN_A_ROW, LIMIT = "text-classification", 2, 4, 30.0
 
 
@@ -84,12 +82,6 @@ def kill(recipe: Path, out: Path, after: float, rank: int) -> dict[str, Any] | N
     return found | {"ended_s": round(seconds, 2), "orphans": left}
 
 
-def result(run: Path) -> tuple[str, list[Any]]:
-    """The hash of the weights, and every evaluation."""
-    digest = hashlib.sha256((run / "bundle" / "model.safetensors").read_bytes()).hexdigest()
-    return digest, [event["metrics"] for event in Run(run).events() if event["event"] == Evaluated.__name__]
-
-
 def main(kills: int) -> int:
     draw, done, jobs = random.Random(0), [], []
     with tempfile.TemporaryDirectory() as name:
@@ -98,7 +90,7 @@ def main(kills: int) -> int:
         began = time.monotonic()
         if start(recipe, folder / "whole").wait() != 0:
             raise SystemExit("the job fails even when nobody kills it")
-        whole, wanted = time.monotonic() - began, result(folder / "whole")
+        whole, wanted = time.monotonic() - began, outcome(folder / "whole")
         while len(done) < kills:
             out, here = folder / f"run-{len(jobs)}", []
             while len(here) < IN_A_ROW and len(done) + len(here) < kills:
@@ -108,7 +100,7 @@ def main(kills: int) -> int:
                 here.append(found)
                 print(found, flush=True)
             code = 0 if Run(out).finished else start(recipe, out).wait()
-            equal = code == 0 and result(out) == wanted
+            equal = code == 0 and outcome(out) == wanted
             print(f"run {len(jobs)}: {len(here)} kills, equal: {equal}", flush=True)
             jobs.append({"kills": len(here), "equal": equal})
             done += here
@@ -123,9 +115,7 @@ def main(kills: int) -> int:
         "orphans": sum(one["orphans"] for one in done),
         "exits": sorted({one["exit"] for one in done}),
     }
-    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__, "load": os.getloadavg()[2]}
-    file = ROOT / "benchmarks" / "results" / f"{date.today()}-ranks.json"
-    file.write_text(json.dumps({"machine": machine, "whole_s": round(whole, 1), "summary": summary, "jobs": jobs, "kills": done}, indent=1) + "\n")
+    keep("ranks", {"load": os.getloadavg()[2], "whole_s": round(whole, 1), "summary": summary, "jobs": jobs, "kills": done})
     print(json.dumps(summary))
     wrong = any(one["exit"] != 3 and not one["after_the_end"] for one in done)
     return int(summary["jobs_equal"] < len(jobs) or late > 0 or summary["orphans"] > 0 or wrong)

@@ -19,7 +19,7 @@ from copy import deepcopy
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.extend([str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "tests")])
 
 import numpy as np
 import tiny

@@ -1,4 +1,4 @@
-"""How a campaign is written down: dated, with the machine and the commit it ran on."""
+"""How a result is written down: dated, with the machine and the commit it ran on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,24 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
+
+
+def place(name: str) -> Path:
+    return ROOT / "benchmarks" / "results" / f"{date.today()}-{name}.json"
 
 
 def keep(name: str, result: dict[str, Any]) -> Path:
     """Writes `benchmarks/results/DATE-NAME.json`, in the place of an older one of that day."""
-    file = ROOT / "benchmarks" / "results" / f"{date.today()}-{name}.json"
-    file.write_text(json.dumps({"machine": machine(), "commit": commit(), **result}, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+    file = place(name)
+    file.write_text(json.dumps({**result, "machine": machine(), "commit": commit()}, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
     return file
+
+
+def add(name: str, result: dict[str, Any]) -> Path:
+    """The same beside what other calls of that day put there."""
+    file = place(name)
+    return keep(name, (json.loads(file.read_text(encoding="utf8")) if file.exists() else {}) | result)
 
 
 def machine() -> str:
