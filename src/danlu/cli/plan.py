@@ -28,21 +28,17 @@ def plan(
 
 def tell_formula(formula: Formula) -> None:
     """What is known before a step is taken."""
-    from danlu.train.progress import line
+    from danlu.train.progress import line, size
 
     line(say("plan.parameters", total=f"{formula.parameters:,}", trained=f"{formula.trainable:,}"))
-    line(say("plan.formula", least=_gb(formula.least), disk=_gb(formula.disk)))
+    line(say("plan.formula", least=size(formula.least), disk=size(formula.disk)))
 
 
 def tell(found: Plan) -> None:
     """What was measured, and what to change where it does not fit."""
-    from danlu.train.progress import duration, line
+    from danlu.train.progress import duration, line, size
 
     peaks = found.peak_memory_bytes
-    line(say("plan.measured", train=_gb(peaks["train"]), evaluate=_gb(peaks["evaluate"]), available=_gb(found.available_bytes)))
-    line(say("plan.time", seconds=f"{found.seconds_per_epoch:.1f}", duration=duration(found.seconds_per_epoch), disk=_gb(found.disk_bytes)))
+    line(say("plan.measured", train=size(peaks["train"]), evaluate=size(peaks["evaluate"]), available=size(found.available_bytes)))
+    line(say("plan.time", seconds=f"{found.seconds_per_epoch:.1f}", duration=duration(found.seconds_per_epoch), disk=size(found.disk_bytes)))
     line(say("plan.fits" if found.fits else "plan.does-not-fit", batch=found.batch, largest=found.largest_batch))
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f}"

@@ -113,7 +113,6 @@ class Schedule(Choice):
     decay: float | None = Field(None, gt=0, le=1, description="Share of the steps after warm-up in which wsd falls", json_schema_extra=BY_METHOD)
     patience: int | None = Field(None, ge=1, description="Evaluations without a better metric until plateau falls", json_schema_extra=BY_METHOD)
 
-
     @field_validator("final")
     @classmethod
     def _reached(cls, value: float | None, info: ValidationInfo) -> float | None:

@@ -22,6 +22,7 @@ from danlu.nn.model import Model, parameter_count
 from danlu.train.checkpoint import KEPT
 from danlu.train.muon import hidden_matrices
 from danlu.train.prepare import Prepared, prepare
+from danlu.train.progress import size
 from danlu.train.start import few_rows
 
 _BYTES = 4  # of a number in a weight, a gradient, a moment
@@ -66,7 +67,7 @@ def plan(recipe: Recipe, hear: Callable[[Formula], None] = lambda formula: None)
     shape = formula(prepared)
     hear(shape)
     if shape.least > available:
-        raise ResourceError("plan.too-large", "model", least=_gb(shape.least), available=_gb(available))
+        raise ResourceError("plan.too-large", "model", least=size(shape.least), available=size(available))
     resolved = prepared.recipe
     epochs = resolved.train.epochs
     del prepared
@@ -171,7 +172,3 @@ def _child(*words: str, cache: str | None = None) -> dict[str, Any]:
         )
         raise InputError("plan.probe-failed", words[0], problem=problem)
     return json.loads(lines[-1])
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.2f}"

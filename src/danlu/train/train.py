@@ -14,10 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 
-from danlu.bundle.predictor import to_device
 from danlu.core.errors import InputError, RefusedError, ResourceError
 from danlu.core.events import Checked, Event, Finished, Warned
 from danlu.core.files import disk_errors, write_json
@@ -41,7 +39,7 @@ from danlu.train.profile import write as write_profile
 from danlu.train.run import Run, create, locked, withdraw
 from danlu.train.shard import can_shard, shard, step_by_tensor, whole
 from danlu.train.signals import asked_to_stop
-from danlu.train.start import starting_model
+from danlu.train.start import few_rows, starting_model
 from danlu.train.world import World, join
 
 
@@ -150,7 +148,7 @@ def make_job(run: Run, prepared: Prepared, world: World) -> tuple[Job, list[dict
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": precision})})
     if world.size > 1 and recipe.train.parallel == "fsdp":
         can_shard(recipe.train.optimizer)
-        rows = to_device(prepared.task.collate(prepared.sides["train"].examples[:2]), torch.device("cpu"))
+        rows = few_rows(prepared)
         shard(model, where, world.size, lambda model: model(rows))
         world.sharded = True
     else:
