@@ -124,7 +124,15 @@ def test_older_checkpoints_go_only_when_the_new_one_has_been_read_again(job: Job
     """A disk that gives back something else than it was given: the write fails with 3, and both older checkpoints are still there."""
     write(job, tmp_path, 1)
     write(job, tmp_path, 2)
-    monkeypatch.setattr(checkpoint, "load_file", lambda file: {name: tensor + 1 for name, tensor in load_file(file).items()})
+
+    def flipped(file: Path) -> None:
+        with file.open("r+b") as stored:
+            stored.seek(-1, 2)
+            last = stored.read(1)[0]
+            stored.seek(-1, 2)
+            stored.write(bytes([last ^ 1]))
+
+    monkeypatch.setattr(checkpoint, "settle", flipped)
     with pytest.raises(ResourceError):
         write(job, tmp_path, 3)
     monkeypatch.undo()

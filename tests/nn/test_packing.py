@@ -182,3 +182,48 @@ def test_attention_with_dropout_under_autocast_stays_in_bf16():
         found = attention(q, k, v, None, None, 0.1, False)
     found.float().sum().backward()
     assert found.dtype == q.grad.dtype == v.grad.dtype == torch.bfloat16
+
+
+def test_the_last_layer_computes_only_what_is_read(monkeypatch):
+    """BERT's head reads the first piece: the mixing part of the last layer sees one piece of each row, and gradients stay the same."""
+    torch.manual_seed(0)
+    model = Pretrained(3, "base", config={"model_type": "bert", **SHAPE, "intermediate_size": 64})
+    model.settle()
+    seen = []
+    for layer in model.net.base_model.encoder.layer:
+        layer.intermediate.register_forward_hook(lambda module, args, output: seen.append(args[0].shape[1]))
+    model.eval()(batch_of([3, 9, 1, 9, 4]))
+    assert seen == [26, 5]
+    both_ways(model, batch_of([3, 9, 1, 9, 4]))
+
+
+def test_a_head_that_reads_more_gets_every_piece():
+    """A head that takes the mean of all places, padding too, gets what it always got: neither packed nor narrowed."""
+    torch.manual_seed(0)
+    model = Pretrained(3, "base", config={"model_type": "bert", **SHAPE, "intermediate_size": 64})
+    model.net.bert.pooler.forward = lambda hidden: torch.tanh(model.net.bert.pooler.dense(hidden.mean(1)))
+    model.settle()
+    seen = []
+    model.net.base_model.encoder.layer[-1].intermediate.register_forward_hook(lambda module, args, output: seen.append(args[0].shape[1]))
+    model.eval()(batch_of([3, 9, 1]))
+    assert seen == [9]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_kept_share_is_told_by_its_sign(dtype):
+    """With dropout, forward and backward agree with the same attention written out with the same zeros."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 7, 8, dtype=dtype, requires_grad=True) for _ in range(3))
+    grad = torch.randn(3, 2, 7, 8, dtype=dtype)
+    torch.manual_seed(5)
+    ours = attention(q, k, v, None, None, 0.3, False)
+    found = torch.autograd.grad(ours, (q, k, v), grad)
+    torch.manual_seed(5)
+    bits, scale = keep_bits(torch.empty(3, 2, 7, 7, dtype=dtype), 0.3, draw())
+    plain = [x.detach().double().requires_grad_() for x in (q, k, v)]
+    shares = torch.softmax(plain[0] @ plain[1].transpose(-1, -2) * 8**-0.5, -1)
+    wanted = (shares * (bits != 0) * scale) @ plain[2]
+    expected = torch.autograd.grad(wanted, plain, grad.double())
+    bound = 1e-5 if dtype == torch.float32 else 0.05
+    for one, other in zip((ours, *found), (wanted, *expected), strict=True):
+        torch.testing.assert_close(one.double(), other, atol=bound, rtol=bound)

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from danlu.core.errors import InputError
+from danlu.core.idle import cores
 from danlu.nn.model import Model
 
 _MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD = -4, -1, -2  # of mallopt(3)
@@ -42,7 +43,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
 def settle(threads: int | None) -> int:
     """Fixes the number of CPU threads and deterministic algorithms, so that the same command gives the same bits; the number."""
     wished = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    torch.set_num_threads(threads or (int(wished) if wished.isdecimal() else 0) or _cores())
+    torch.set_num_threads(threads or (int(wished) if wished.isdecimal() else 0) or cores())
     _keep_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
@@ -58,11 +59,6 @@ def _keep_memory() -> None:
             libc.mallopt(parameter, value)
     except (OSError, AttributeError):  # another system, another allocator
         return
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _native_bf16() -> bool:

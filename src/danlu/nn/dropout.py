@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout as torch_dropout
 
 _LEVELS = 1 << 15
-_BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
+BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}  # whole numbers as wide as
+WIDTH = {torch.float32: 32, torch.bfloat16: 16, torch.float16: 16}  # in bits
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Zeroes each value with chance `p` (kept to 1 in 32,768) and divides the others by what is left; in evaluation `x` itself."""
     if not training or p == 0.0:
         return x
-    if x.device.type != "cpu" or x.dtype not in _BITS or p >= 1.0 or not x.numel():
+    if x.device.type != "cpu" or x.dtype not in BITS or p >= 1.0 or not x.numel():
         return torch_dropout(x, p, training)
     return _Dropped.apply(x, p)
 
@@ -57,11 +58,17 @@ def draw() -> int:
 
 def keep_bits(like: Tensor, p: float, seed: int) -> tuple[Tensor, float]:
     """Whole numbers in the shape and width of `like`, all bits set where a value stays and none where it goes; the scale of those that stay."""
+    signs, scale = keep_signs(like, p, seed)
+    return signs.bitwise_right_shift_(WIDTH[like.dtype] - 1), scale
+
+
+def keep_signs(like: Tensor, p: float, seed: int) -> tuple[Tensor, float]:
+    """Whole numbers in the shape and width of `like`, negative where a value stays; the scale of those that stay."""
     kept = min(_LEVELS, max(1, round((1 - p) * _LEVELS)))
     draws = np.random.SFC64(seed).random_raw(-(-like.numel() // 4))
-    bits = torch.from_numpy(draws).view(torch.int16)[: like.numel()]
-    bits.bitwise_and_(_LEVELS - 1).sub_(kept).bitwise_right_shift_(15)  # -1, all bits set, where the draw is below `kept`
-    return bits.to(_BITS[like.dtype]).view(like.shape), _LEVELS / kept
+    signs = torch.from_numpy(draws).view(torch.int16)[: like.numel()]
+    signs.bitwise_and_(_LEVELS - 1).sub_(kept)  # below 0 where the draw is below `kept`
+    return signs.to(BITS[like.dtype]).view(like.shape), _LEVELS / kept
 
 
 def masked(x: Tensor, bits: Tensor, scale: float) -> Tensor:

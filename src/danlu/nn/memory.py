@@ -37,11 +37,11 @@ def halving(attempt: Callable[[int], T], rows: int) -> tuple[T, int]:
         except Exception as error:
             if rows <= 1 or not out_of_memory(error):
                 raise
-        _release()  # here the error is gone, and with it the frames that held the attempt's tensors
+        release()  # here the error is gone, and with it the frames that held the attempt's tensors
         rows = (rows + 1) // 2
 
 
-def _release() -> None:
+def release() -> None:
     """Gives back what nothing refers to any more, so that blocks of other sizes may be cut from it."""
     gc.collect()
     if torch.cuda.is_available():

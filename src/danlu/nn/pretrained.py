@@ -18,6 +18,7 @@ from danlu.core.errors import RefusedError
 from danlu.nn.added import Vectors
 from danlu.nn.cutting import Layers, reads_first
 from danlu.nn.dropout import replace_dropout
+from danlu.nn.embedding import replace_embeddings
 from danlu.nn.folder import Folder, open_folder
 from danlu.nn.model import Model
 from danlu.nn.packing import PackedLayers, Rows, Watched, can_pack
@@ -46,6 +47,7 @@ class Pretrained(Model):
             made = AutoConfig.for_model(kind, **settings)
             self.net = AutoModelForSequenceClassification.from_config(made).float()
             replace_dropout(self.net)
+            replace_embeddings(self.net)
             self._layers = Layers(self.net, *_layers(self.net))
             self._packing = PackedLayers(self.net, self._layers.layers) if can_pack(made) else None
             _stages(self.net)
@@ -57,7 +59,7 @@ class Pretrained(Model):
             self.net.config.pad_token_id = 0
         self.net.base_model.loss_type = self.net.loss_type  # else tracing makes transformers warn of a loss that is not used
         self.width = int(getattr(made, "hidden_size", 0))
-        self._ahead, self._prefixed = 0, False
+        self._ahead, self._prefixed, self._last_narrows = 0, False, False
 
     def run(self, batch: dict[str, Tensor], first: int = 0, last: int | None = None) -> Tensor:
         head = len(self._layers.layers) + 1
@@ -70,7 +72,8 @@ class Pretrained(Model):
         packs = self.packs and ids_BT.device.type == "cpu"
         if self._packing is not None:
             wanted = (packs or self._prefixed) and first < head
-            self._packing.use(Rows(lengths_B, ids_BT.shape[1], packs) if wanted else None)
+            rows = Rows(lengths_B, ids_BT.shape[1], packs) if wanted else None
+            self._packing.use(rows, only_first=packs and last is None and self._last_narrows)
         end = None if last is None or last > head else last - 1
         if not first and end is None:
             return self._answer(ids_BT, lengths_B)
@@ -110,6 +113,8 @@ class Pretrained(Model):
     def settle(self) -> list[dict[str, Any]]:
         """Tries packed rows against padded ones, and stays with padding where the answers differ."""
         if self._packing is None or self._packs_right():
+            self._last_narrows = self._packing is not None and self._reads_first
+            self._last_narrows = self._last_narrows and self._packs_right()  # which now narrows it
             return []
         if self._prefixed:  # the plain way does not know it
             super().add_prefix(0)

@@ -30,6 +30,7 @@ from danlu.train.shard import like, whole
 
 KEPT = 2  # the newest, and one to fall back to should the disk damage it
 _STATE = "state.json"
+_PIECE = 1 << 22  # bytes that are compared at a time
 
 
 @dataclass
@@ -71,14 +72,20 @@ class Tensors(NamedTuple):
 
 
 def collect(
-    model: Model, optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None = None, average: dict[str, Tensor] | None = None
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor] | None = None,
+    average: dict[str, Tensor] | None = None,
+    copy: bool = True,
 ) -> Tensors:
     """All that a checkpoint keeps, whole and in main memory; where the model is divided, every process must ask.
 
-    What training goes on changing is copied, so that a write may take its time.
+    What training goes on changing is copied, so that a write may take its time; not where training waits for the write (`copy` false).
     """
     kept = best and {name: whole(tensor).cpu().contiguous() for name, tensor in best.items()}  # replaced by the loop, never changed
-    return Tensors(_copies(model.state_dict()), _copies(optimizer_tensors(optimizer)), kept, average and _copies(average))
+    changing = (model.state_dict(), optimizer_tensors(optimizer), average)
+    changed, states, averages = (tensors and _apart(tensors, copy) for tensors in changing)
+    return Tensors(changed, states or {}, kept, averages)
 
 
 def save(folder: Path, state: State, recipe: Recipe, tensors: Tensors) -> Path:
@@ -101,17 +108,21 @@ def save(folder: Path, state: State, recipe: Recipe, tensors: Tensors) -> Path:
 
 
 def _read_again(file: Path, tensors: dict[str, Tensor]) -> None:
-    """ResourceError where the disk does not give back what it was given."""
+    """ResourceError where the disk does not give back what it was given. Read piece by piece: a second copy of all would be much memory."""
     settle(file)
-    found = load_file(file)
-    for name, tensor in tensors.items():
-        if not torch.equal(_bits(found[name]), _bits(tensor)):
-            raise ResourceError("files.disk-error", file, path=file)
-
-
-def _bits(tensor: Tensor) -> Tensor:
-    """The same memory as integers of the same size: every NaN equals itself, and -0 is not 0."""
-    return tensor.reshape(-1).view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])
+    with file.open("rb") as stored:
+        try:
+            header = json.loads(stored.read(int.from_bytes(stored.read(8), "little")))
+            begins = {name: stored.tell() + header[name]["data_offsets"][0] for name in tensors}
+        except (ValueError, LookupError, TypeError) as error:
+            raise ResourceError("files.disk-error", file, path=file) from error
+        for name, tensor in tensors.items():
+            stored.seek(begins[name])
+            memory = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+            for start in range(0, len(memory), _PIECE):
+                piece = memory[start : start + _PIECE]
+                if stored.read(len(piece)) != piece:
+                    raise ResourceError("files.disk-error", file, path=file)
 
 
 def newest(folder: Path) -> tuple[Path | None, list[Path]]:
@@ -197,9 +208,13 @@ def settings(recipe: Recipe) -> int:
     return key(json.dumps([recipe.task, recipe.model.model_dump(mode="json", exclude={"pretrained"}), train, recipe.seed]))
 
 
-def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies in plain memory that share nothing, as safetensors wants them."""
-    return {
-        name: whole(tensor.detach()).to("cpu", copy=True, memory_format=torch.contiguous_format).contiguous()
-        for name, tensor in tensors.items()
-    }
+def _apart(tensors: dict[str, Tensor], copy: bool) -> dict[str, Tensor]:
+    """The tensors in plain memory, none sharing with another, as safetensors wants them; nothing shared with the model either with `copy`."""
+    found: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        here = whole(tensor.detach())
+        again = copy or here.untyped_storage().data_ptr() in taken
+        found[name] = here.to("cpu", copy=again, memory_format=torch.contiguous_format).contiguous()
+        taken.add(found[name].untyped_storage().data_ptr())
+    return found

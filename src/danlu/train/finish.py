@@ -15,6 +15,7 @@ from danlu.core.events import Finished
 from danlu.core.files import read_json
 from danlu.evaluate import report as report_page
 from danlu.evaluate.judge import judge
+from danlu.nn.memory import release
 from danlu.nn.model import parameter_count
 from danlu.tasks.task import Task
 from danlu.train.loop import Job
@@ -32,6 +33,7 @@ def finish(run: Run, prepared: Prepared, job: Job, trained: Job, finished: Finis
     `job` has the whole model, `trained` is what the loop turned.
     """
     job.watch.turn("evaluate")
+    _let_go(trained)
     task, model = prepared.task, job.model
     judged = {
         name: outputs(task, model, side.examples, job.device) for name, side in prepared.sides.items() if name != "train" and len(side.rows)
@@ -68,6 +70,14 @@ def finish(run: Run, prepared: Prepared, job: Job, trained: Job, finished: Finis
     store.save(run.bundle, task, model, about, card(report, model.adapter))
     _verify(run, task, judged, prepared)
     report_page.write(run.path, report | measures(trained), lang)
+
+
+def _let_go(job: Job) -> None:
+    """Frees what only training needed."""
+    job.best = job.average = None
+    job.optimizer.zero_grad(set_to_none=True)
+    job.optimizer.state.clear()
+    release()
 
 
 def _verify(run: Run, task: Task, judged: dict[str, np.ndarray], prepared: Prepared) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import IO, NamedTuple
 
 from danlu.core.errors import ResourceError
+from danlu.core.idle import cores
 
 LOST = 75  # exit status of a process that lost contact with the others: it is silent, whoever watches says why
 TIE, LISTEN = "DANLU_TIE", "DANLU_LISTEN"  # file descriptors: the pipe that closes with the launcher, the first process's socket
@@ -103,9 +104,8 @@ def _together(command: Sequence[str], processes: int) -> Iterator[list[_Child]]:
 
 def _environment(rank: int, size: int, port: int) -> dict[str, str]:
     """The words of torchrun, the cores divided among the processes, and talk between them kept inside the machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), "")
-    usual = {"OMP_NUM_THREADS": str(max(1, cores // size)), **({"GLOO_SOCKET_IFNAME": loopback} if loopback else {})}
+    usual = {"OMP_NUM_THREADS": str(max(1, cores() // size)), **({"GLOO_SOCKET_IFNAME": loopback} if loopback else {})}
     who = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return {**usual, **os.environ, **{name: str(value) for name, value in who.items()}}
 

@@ -56,7 +56,9 @@ class Job:
     watch: Stopwatch = field(default_factory=Stopwatch)
     best: dict[str, Tensor] | None = None
     average: dict[str, Tensor] | None = None  # of the weights that change, where the recipe wants one and it has begun
-    save: Callable[[], Future[Path] | None] = lambda: None  # begins to write a checkpoint of the state as it is now
+    save: Callable[[bool], Future[Path] | None] = lambda waited: (
+        None
+    )  # begins to write the state as it is now; whether training waits for it
     writing: Future[Path] | None = None  # the one under way: never more than one
     record: Callable[[State, Taken, np.ndarray], tuple[str, str]] = lambda state, taken, rows: ("", "")  # the file, and the rows in words
     go_back: Callable[[], int] = int  # puts the weights of the last regular checkpoint back; its step
@@ -191,9 +193,10 @@ def _pause(job: Job, clock: _Clock, regular: bool) -> Iterator[Event]:
     state.seconds, state.spent = clock(), job.watch.spent()
     state.peak_memory = max(state.peak_memory, peak_memory())
     state.anchor = state.step if regular else state.anchor
-    job.writing = job.save()
+    waited = bool(signal or state.done)
+    job.writing = job.save(waited)
     clock.saved(state)
-    if signal or state.done:
+    if waited:
         yield from _landed(job, clock, wait=True)
     if signal and not state.done:
         job.world.most(0)  # the first process has saved

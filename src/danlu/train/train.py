@@ -254,8 +254,10 @@ def _drive(run: Run, job: Job, full: Job, listen: Sequence[Callable[[Event], Non
         events = chain([Warned(job.state.step, job.state.seconds, "train.cut-record", cut)], events)
     writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 
-    def save() -> Future[Path] | None:
-        tensors = checkpoint.collect(job.model, job.optimizer, job.best, job.average) if recorder or job.world.sharded else None
+    def save(waited: bool) -> Future[Path] | None:
+        if recorder is None and not job.world.sharded:
+            return None
+        tensors = checkpoint.collect(job.model, job.optimizer, job.best, job.average, copy=not waited)
         if recorder is None:
             return None
         job.state.events = recorder.position()
