@@ -1,6 +1,6 @@
 """MiniLM on AG News with Danlu and with the Hugging Face Trainer, side by side: same rows, epochs, batch, learning rate and schedule.
 
-    DANLU_DATA=... MINILM=... python benchmarks/fine_tuning.py [whole] [head] [last] [--rows 2000] [--pairs 3]
+    DANLU_DATA=... MINILM=... python benchmarks/fine_tuning.py [whole] [head] [last] [--rows 2000] [--pairs 3] [--against NAME ...]
 
 `whole`: one epoch of the whole model, against the Trainer's defaults (fp32), the Trainer at its best (bf16, grouped by length) and the
 loop of tutorials (padded to 128). `head` and `last` (2 of 6 layers): five epochs on a frozen body with a cold cache, against the Trainer in bf16.
@@ -70,6 +70,7 @@ def epochs(work: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("works", nargs="*", choices=[*PEERS, []])
+    parser.add_argument("--against", nargs="*", help="of the others only these")
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--pairs", type=int, default=3)
     args = parser.parse_args()
@@ -78,12 +79,13 @@ def main() -> None:
         for side, rows in (("train", args.rows), ("test", TEST)):
             pl.read_csv(AG / f"{side}.csv.gz").sample(rows, seed=1, shuffle=True).write_csv(folder / f"{side}.csv")
         for work in args.works or PEERS:
-            runs: dict[str, list[dict[str, Any]]] = {"danlu": [], **{name: [] for name in PEERS[work]}}
+            peers = [name for name in PEERS[work] if name in (args.against or PEERS[work])]
+            runs: dict[str, list[dict[str, Any]]] = {"danlu": [], **{name: [] for name in peers}}
             for seed in range(args.pairs):
                 for who in runs:
                     runs[who].append(danlu(work, folder, seed) if who == "danlu" else peer(work, who, folder, seed))
                     print(f"{work:<6} {who:<9} seed {seed}  {json.dumps(runs[who][-1])}", flush=True)
-            found = {who: summary(runs["danlu"], runs[who]) for who in PEERS[work]}
+            found = {who: summary(runs["danlu"], runs[who]) for who in peers}
             add("fine_tuning", {work: {"rows": args.rows, "test_rows": TEST, "epochs": epochs(work), "against": found, "runs": runs}})
             for who, line in found.items():
                 print(f"{work:<6} against {who:<9} {json.dumps(line)}", flush=True)

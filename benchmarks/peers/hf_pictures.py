@@ -69,7 +69,8 @@ settings = TrainingArguments(
     report_to=["tensorboard"],
     disable_tqdm=True,
 )
-trainer = Trainer(Network(), settings, train_dataset=train, eval_dataset=validation)
+model = Network().to(memory_format=torch.contiguous_format)  # the Trainer cannot save any other
+trainer = Trainer(model, settings, train_dataset=train, eval_dataset=validation)
 trainer.train()
 predicted = trainer.predict(test)
 trainer.save_model(str(args.out / "model"))

@@ -22,8 +22,9 @@ if "OMP_WAIT_POLICY" not in os.environ:
     if idle():
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # oneDNN, and torch once more before it, keep 1,024 compiled kernels, one for each shape: rows laid end to end have a new shape in each
-# batch, and hundreds of megabytes went into kernels that never ran again.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+# batch, and hundreds of megabytes went into kernels that never ran again. With far fewer, a network of ten convolutions compiles them at
+# every step.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 
 __version__ = "0.1.0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -16,7 +17,9 @@ from danlu.core.errors import DanluError, InputError, Stopped
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command and exits with its code. What UTF-8 cannot say (names of files in another encoding) is printed escaped."""
     sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+    code = run(list(sys.argv[1:] if argv is None else argv))
+    gc.freeze()  # the program is at its end: no second of looking for what nobody refers to
+    sys.exit(code)
 
 
 def run(argv: list[str]) -> int:

@@ -45,7 +45,8 @@ def draw(writer: Any, job: Job) -> None:
     try:
         with warnings.catch_warnings(), torch.random.fork_rng():
             warnings.simplefilter("ignore")
-            writer.add_graph(_Flat(job.model.eval(), list(batch)), tuple(batch.values()))
+            flat, inputs = _Flat(job.model.eval(), list(batch)), tuple(batch.values())
+            writer.add_graph(torch.jit.trace(flat, inputs, check_trace=False), inputs)  # a check would run the model twice more
     except Exception:  # tracing is a courtesy: a model that it cannot follow trains all the same
         writer.add_text("graph", "this model cannot be traced", 0)
     finally:

@@ -19,12 +19,19 @@ _TINY = 16  # pixels; up to here nothing of the border can be spared, and patche
 
 
 class Pair(nn.Sequential):
-    """Two convolutions, the first pooled to half the size: [B, C, H, W] -> [B, D, H / 2, W / 2]."""
+    """Two convolutions, the first pooled to half the size: [B, C, H, W] -> [B, D, H / 2, W / 2].
+
+    The first filters of each begin by passing their channel on as it is, as many as there are channels.
+    """
 
     def __init__(self, inputs: int, outputs: int, pools: bool) -> None:
         pool = [nn.MaxPool2d(2)] if pools else []
         first = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *pool, BatchNorm(outputs), nn.ReLU(inplace=True)]
         super().__init__(*first, conv_norm(outputs, outputs))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                with torch.no_grad():
+                    nn.init.dirac_(module.weight[: module.in_channels])
 
 
 class CNN(ImageModel):
