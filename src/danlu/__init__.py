@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from danlu.core.idle import idle
+from danlu.core.kernels import keep_some
 
 # OpenMP's threads wait for each other thousands of times in a step. Spinning a little wakes them sooner, a step is a quarter shorter; on a
 # machine that has other work, spinning threads take the core from those they wait for, and steps took three times as long.
@@ -21,11 +22,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     if idle():
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-# oneDNN, and torch once more before it, keep 1,024 compiled kernels, one for each shape: rows laid end to end have a new shape in each
-# batch, and hundreds of megabytes went into kernels that never ran again. With far fewer, a network of ten convolutions compiles them at
-# every step.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
-os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
+keep_some()
 
 __version__ = "0.1.0"
 __all__ = ["check", "evaluate", "find_lr", "load", "prove", "resume", "serve", "train"]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from danlu.cli.options import Json, Lang, Overrides, emit, speak
+from danlu.core.kernels import keep_for
 from danlu.core.words import say
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def plan(
     from danlu import api
 
     speak(lang)
+    keep_for(api.recipe_of(recipe, overrides))
     found = api.plan(recipe, *overrides, hear=tell_formula)
     if json:
         emit(found.as_json())

@@ -8,6 +8,7 @@ import typer
 
 from danlu.cli.options import Json, Lang, Out, Overrides, emit, speak
 from danlu.core.errors import InputError
+from danlu.core.kernels import keep_for
 from danlu.core.words import say
 
 
@@ -47,6 +48,7 @@ def train(
         if already and place().rank == 0:
             line(say("cli.already-finished", path=run.path))
     elif recipe:
+        keep_for(api.recipe_of(recipe, overrides))
         run = api.train(recipe, *overrides, out=out or None, lang=said, profile=profile)
     else:
         raise InputError("cli.missing", "danlu train", name="RECIPE", usage="danlu train")
