@@ -51,3 +51,10 @@ def test_a_frozen_table_and_a_small_one_are_left_to_torch():
     small = nn.Sequential(nn.Embedding(10, 4))
     replace_embeddings(small)
     assert type(small[0]) is nn.Embedding
+
+
+def test_a_table_that_another_layer_shares_is_left_to_torch():
+    tied = nn.Sequential(nn.Embedding(40_000, 32), nn.Linear(32, 40_000, bias=False))
+    tied[1].weight = tied[0].weight
+    replace_embeddings(tied)
+    assert type(tied[0]) is nn.Embedding

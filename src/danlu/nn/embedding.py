@@ -7,6 +7,7 @@ last batch wrote are zeroed, and those of this one added up. Shapes: N pieces, V
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class Embedding(nn.Embedding):
         if self.weight.grad is None:
             self.weight.grad = self._zeroed()
         self.weight.grad.index_add_(0, ids_N, grad_ND.to(self.weight.dtype))
-        self._written.append(ids_N)
+        vars(self).setdefault("_written", []).append(ids_N)
 
     def _zeroed(self) -> Tensor:
         lasting = vars(self).get("_lasting")
@@ -61,10 +62,15 @@ class _LookedUp(torch.autograd.Function):
 
 
 def replace_embeddings(model: nn.Module) -> None:
-    """Makes every large plain table inside `model`, another library's, one of these; its weight and its place stay."""
+    """Makes every large plain table inside `model`, another library's, one of these; its weight and its place stay.
+
+    Not where the weight is another module's too, as in language models: that one's gradients would stay in the lasting tensor.
+    """
+    owners = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
     for module in model.modules():
         if (
             type(module) is nn.Embedding
+            and owners[id(module.weight)] == 1
             and module.weight.numel() >= _LARGE
             and not (module.sparse or module.scale_grad_by_freq or module.max_norm)
         ):

@@ -60,30 +60,28 @@ class Rows:
         drop: float = 0.0,
         causal: bool = False,
         prefix_2HPK: Tensor | None = None,
-        only_first: bool = False,
     ) -> Tensor:
         """Attention inside each row: [N, H, K]. Keys and values may have fewer heads, each then serving a group of queries.
 
-        `prefix_2HPK` are P keys and values that every row sees before its own. `only_first`: the first piece of each row alone asks, and
-        the others get zeros.
+        `prefix_2HPK` are P keys and values that every row sees before its own. Queries may be those of the first piece of each row alone,
+        [B, H, K], and so is then the answer.
         """
         sizes = [rows * length for rows, length in self.blocks]
+        asking = self.blocks if len(q_NHK) == sum(sizes) else [(rows, 1) for rows, _ in self.blocks]
         mask_RxxL = None if self.mask_RL is None else self.mask_RL[:, None, None, :]
         seen = []
-        for block, *parts in zip(self.blocks, *(x.split(sizes) for x in (q_NHK, k_NHK, v_NHK)), strict=True):
-            q_RHLK, k_RHLK, v_RHLK = (part.unflatten(0, block).transpose(1, 2) for part in parts)
+        queries = q_NHK.split([rows * length for rows, length in asking])
+        for ask, block, q, k, v in zip(asking, self.blocks, queries, k_NHK.split(sizes), v_NHK.split(sizes), strict=True):
+            q_RHLK, k_RHLK, v_RHLK = (part.unflatten(0, form).transpose(1, 2) for part, form in ((q, ask), (k, block), (v, block)))
             mask, whole = mask_RxxL, causal
             if prefix_2HPK is not None:
                 k_RHLK, v_RHLK = (
                     torch.cat([ahead.to(own).expand(len(own), -1, -1, -1), own], 2)
                     for ahead, own in zip(prefix_2HPK, (k_RHLK, v_RHLK), strict=True)
                 )
-                mask, whole = _with_prefix(mask, causal, q_RHLK.shape[2], k_RHLK), False
-            if only_first:
-                q_RHLK = q_RHLK[:, :, :1]
+                mask, whole = _with_prefix(mask, causal, q_RHLK.shape[2], block[1], k_RHLK), False
             seen.append(attention(q_RHLK, k_RHLK, v_RHLK, mask, scale, drop, whole).transpose(1, 2).flatten(0, 1))
-        seen_NHK = torch.cat(seen)
-        return torch.zeros_like(v_NHK).index_copy(0, self.first_B, seen_NHK) if only_first else seen_NHK
+        return torch.cat(seen)
 
 
 class Watched(Rows):
@@ -98,15 +96,15 @@ class Watched(Rows):
         return super().attend(q_NHK, k_NHK, v_NHK, *others, **named)
 
 
-def _with_prefix(mask_R11L: Tensor | None, causal: bool, length: int, k_RHLK: Tensor) -> Tensor | None:
-    """The mask where the first keys are a prefix that every query sees: [R, 1, 1 or L, P + L]."""
+def _with_prefix(mask_R11L: Tensor | None, causal: bool, asking: int, length: int, k_RHLK: Tensor) -> Tensor | None:
+    """The mask where the first keys are a prefix that every query sees, of `asking` queries: [R, 1, 1 or Q, P + L]."""
     ahead = k_RHLK.shape[2] - length
     if mask_R11L is not None:
         mask_R11L = torch.nn.functional.pad(mask_R11L, (ahead, 0), value=True)
     if not causal:
         return mask_R11L
-    past_LL = torch.ones(length, ahead + length, dtype=torch.bool, device=k_RHLK.device).tril(ahead)
-    return past_LL if mask_R11L is None else mask_R11L & past_LL
+    past_QL = torch.ones(asking, ahead + length, dtype=torch.bool, device=k_RHLK.device).tril(ahead)
+    return past_QL if mask_R11L is None else mask_R11L & past_QL
 
 
 def attention(
@@ -266,6 +264,10 @@ def _attend(
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
     module.attends = True
     prefix = module.prefix() if hasattr(module, "prefix") else None
-    parts = [x[0].transpose(0, 1) for x in (query, key, value)]
+    q_NHK, k_NHK, v_NHK = (x[0].transpose(0, 1) for x in (query, key, value))
     packed = module.packed_layers
-    return packed.rows.attend(*parts, scaling, dropout, causal, prefix, packed.narrows(module))[None], None
+    rows = packed.rows
+    if not packed.narrows(module):
+        return rows.attend(q_NHK, k_NHK, v_NHK, scaling, dropout, causal, prefix)[None], None
+    seen_BHK = rows.attend(q_NHK[rows.first_B], k_NHK, v_NHK, scaling, dropout, causal, prefix)
+    return torch.zeros_like(q_NHK).index_copy(0, rows.first_B, seen_BHK)[None], None
